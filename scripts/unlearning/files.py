@@ -1,0 +1,56 @@
+"""Writing results so that a killed job never leaves half a file under a final name."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Yield a scratch path beside `path`; move it to `path` only when the block succeeds.
+
+    Works for files and for folders. A folder that stands at `path` is replaced whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.partial-{os.getpid()}{path.suffix}")
+    remove(scratch)
+    try:
+        yield scratch
+        if path.is_dir():
+            remove(path)
+        os.replace(scratch, path)
+    finally:
+        remove(scratch)
+
+
+def remove(path: Path | str) -> None:
+    """Delete a file or a folder, if it is there."""
+    path = Path(path)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_parquet(table: pd.DataFrame, path: Path | str) -> None:
+    """Write a table without its index; the same table gives the same bytes."""
+    with replacing(path) as scratch:
+        table.to_parquet(scratch, index=False)
+
+
+def write_csv(table: pd.DataFrame, path: Path | str) -> None:
+    """Write a table without its index, floats with nine significant digits."""
+    with replacing(path) as scratch:
+        table.to_csv(scratch, index=False, float_format="%.9g")
+
+
+def write_json(value: object, path: Path | str) -> None:
+    """Write JSON, indented, keys in the order given, NaN refused."""
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")

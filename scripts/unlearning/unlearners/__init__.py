@@ -1,0 +1,61 @@
+"""The unlearners, one file each; the file's name is the method's name in the config.
+
+A file holds a frozen dataclass `Settings` (what its config block may set) and a generator
+function `unlearn(learner, request, settings)`. The generator changes the model through `learner`
+and yields after every step (one step = one epoch, the whole forget set being one batch) the name
+of the phase that the step belonged to; the first yield, before any step, names "before". What
+comes back from each yield is g, the memorization of every forget-set sequence as just measured:
+(F,) array, in the order of `request.forget`. The driver decides when to stop, so a method never
+ends by itself.
+
+There is no list to keep: a new file is a new method. The config check reads `Settings` of the
+methods in use before anything runs, so these files import torch for type checkers only, or inside
+their functions.
+"""
+
+import dataclasses
+import difflib
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from unlearning.errors import InputError
+
+
+def names() -> list[str]:
+    """All methods, by file name."""
+    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem != "__init__")
+
+
+def load(method: str) -> ModuleType:
+    """The module of a method.
+
+    Raises:
+        InputError: there is no such method.
+    """
+    if method not in names():
+        near = difflib.get_close_matches(method, names(), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(names())}"
+        raise InputError(f"unlearners: there is no method '{method}'; {hint}")
+    return importlib.import_module(f"unlearning.unlearners.{method}")
+
+
+def settings_of(method: str, label: str, values: dict[str, Any]) -> Any:
+    """The `Settings` of a method filled from a config block.
+
+    Raises:
+        InputError: a key that the method does not know, or one that it needs and is not there.
+    """
+    settings = load(method).Settings
+    known = {field.name: field for field in dataclasses.fields(settings)}
+    for key in values:
+        if key not in known:
+            listing = ", ".join(known) or "none"
+            raise InputError(
+                f"unlearners.{label}: {method} has no setting '{key}'; it knows: {listing}"
+            )
+    for key, field in known.items():
+        if key not in values and field.default is dataclasses.MISSING:
+            raise InputError(f"unlearners.{label}: {method} needs the setting '{key}'; add it")
+    return settings(**values)

@@ -1,0 +1,57 @@
+"""TA: subtract the task vector of knowing the forget set (task arithmetic, as released)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from unlearning.learner import Learner
+    from unlearning.request import Request
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The edit.
+
+    Attributes:
+        k: the factor on the task vector; released -3. Must be negative to forget.
+        ascend_until: plain ascent goes first until the mean g is below this; released 0.90, so
+            that on models which know nearly everything TA is not pure task arithmetic. None
+            leaves that phase out.
+    """
+
+    k: float = -3.0
+    ascend_until: float | None = 0.90
+
+
+def edit(learner: Learner, request: Request, k: float) -> Generator[str, np.ndarray, None]:
+    """Fine-tune on the forget set and yield the edited model after every epoch.
+
+    theta_u = theta_0 + k (theta_t - theta_0), where theta_0 are the weights at the call and
+    theta_t those after t epochs of descent. What is measured is theta_u; the fine-tuning goes on
+    from theta_t. In full precision: small updates vanish in bfloat16.
+    """
+    origin = learner.weights()
+    tuned = origin
+    learner.restart()
+    while True:
+        learner.assign(tuned)
+        learner.descend(request.forget)
+        tuned = learner.weights()
+        learner.assign([o + k * (t - o) for o, t in zip(origin, tuned, strict=True)])
+        yield "arithmetic"
+
+
+def unlearn(
+    learner: Learner, request: Request, settings: Settings
+) -> Generator[str, np.ndarray, None]:
+    """Ascent until the mean g is below `ascend_until`, then the edit."""
+    g = yield "before"
+    while settings.ascend_until is not None and g.mean() >= settings.ascend_until:
+        learner.ascend(request.forget)
+        g = yield "ascent"
+    yield from edit(learner, request, settings.k)

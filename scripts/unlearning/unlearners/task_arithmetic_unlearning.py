@@ -1,0 +1,44 @@
+"""TAU: selective ascent, then task arithmetic (the paper's second proposal, as released)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unlearning.unlearners.selective_gradient_ascent import select
+from unlearning.unlearners.task_arithmetic import edit
+
+if TYPE_CHECKING:
+    from unlearning.learner import Learner
+    from unlearning.request import Request
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The two phases.
+
+    Attributes:
+        gamma: selection threshold of the first phase; released 0.70.
+        ascend_until: the first phase ends when the mean g is below this; released 0.50. If the
+            final threshold is met before, the driver stops and no arithmetic is applied; the
+            run's record says so.
+        k: factor on the task vector; released -1.
+    """
+
+    gamma: float = 0.70
+    ascend_until: float = 0.50
+    k: float = -1.0
+
+
+def unlearn(
+    learner: Learner, request: Request, settings: Settings
+) -> Generator[str, np.ndarray, None]:
+    """SGA until the mean g is below `ascend_until`; those weights are the edit's theta_0."""
+    g = yield "before"
+    while g.mean() >= settings.ascend_until:
+        learner.ascend(request.forget[select(g, settings.gamma)])
+        g = yield "ascent"
+    yield from edit(learner, request, settings.k)
