@@ -92,3 +92,17 @@ def forget_set(forget_sets: pd.DataFrame, size: int, seed: int) -> list[str]:
     """Ids of one forget set, in the order of their positions."""
     chosen = forget_sets.query("forget_size == @size and seed == @seed")
     return chosen.sort_values("position")["sequence_id"].tolist()
+
+
+def roles(sequences: pd.DataFrame, forget: Sequence[str]) -> pd.DataFrame:
+    """The part each sequence plays for one forget set.
+
+    Returns:
+        Columns sequence_id, split ("forget", "retained": planted but not to be forgotten, or
+        "unseen") and half, in the order of `sequences`.
+    """
+    split = sequences["split"].where(sequences["split"] == "unseen", "retained")
+    split = split.mask(sequences["sequence_id"].isin(forget), "forget")
+    return pd.DataFrame(
+        {"sequence_id": sequences["sequence_id"], "split": split, "half": sequences["half"]}
+    )

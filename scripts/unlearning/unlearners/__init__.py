@@ -13,13 +13,13 @@ methods in use before anything runs, so these files import torch for type checke
 their functions.
 """
 
-import dataclasses
 import difflib
 import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from unlearning.console import build_settings
 from unlearning.errors import InputError
 
 
@@ -42,20 +42,10 @@ def load(method: str) -> ModuleType:
 
 
 def settings_of(method: str, label: str, values: dict[str, Any]) -> Any:
-    """The `Settings` of a method filled from a config block.
+    """The `Settings` of a method filled from the config block named `label`.
 
     Raises:
-        InputError: a key that the method does not know, or one that it needs and is not there.
+        InputError: a key that the method does not know, one that it needs and is not there, or a
+            value of the wrong type.
     """
-    settings = load(method).Settings
-    known = {field.name: field for field in dataclasses.fields(settings)}
-    for key in values:
-        if key not in known:
-            listing = ", ".join(known) or "none"
-            raise InputError(
-                f"unlearners.{label}: {method} has no setting '{key}'; it knows: {listing}"
-            )
-    for key, field in known.items():
-        if key not in values and field.default is dataclasses.MISSING:
-            raise InputError(f"unlearners.{label}: {method} needs the setting '{key}'; add it")
-    return settings(**values)
+    return build_settings(values, load(method).Settings, f"unlearners.{label}")

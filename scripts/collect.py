@@ -1,0 +1,79 @@
+"""Collect the tables of all jobs into one tidy table per stage.
+
+The original model and its control are scored once; here their rows are repeated for each forget
+set, so that a comparison with an unlearned model is a join on the keys.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from unlearning.console import run
+from unlearning.files import write_csv, write_parquet
+from unlearning.sequences import forget_set, read_sequences, roles
+
+KEYS = ["model", "forget_size", "unlearner", "seed"]
+MEMORIZATION = [*KEYS, "sequence_id", "split", "ma", "el", "loss", "verbatim_run"]
+MEMBERSHIP = [
+    *KEYS, "sequence_id", "split", "half",
+    "ma", "el", "loss", "min_k", "min_k_plus_plus", "extracted",
+]  # fmt: skip
+UTILITY = [*KEYS, "task", "kind", "item", "value", "weight"]
+
+
+def per_forget_set(
+    original: pd.DataFrame, forget_sets: pd.DataFrame, sequences: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Repeat rows for each forget set; with `sequences`, add each sequence's part in that set."""
+    copies = []
+    for size, seed in forget_sets[["forget_size", "seed"]].drop_duplicates().to_numpy():
+        copy = original.assign(forget_size=size, seed=seed)
+        if sequences is not None:
+            part = roles(sequences, forget_set(forget_sets, size, seed))
+            copy = copy.drop(columns="half").merge(part, on="sequence_id")
+        copies.append(copy)
+    return pd.concat(copies, ignore_index=True)
+
+
+def main() -> None:
+    """Read every job's tables, concatenate, order by key, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sequences", type=Path, required=True, help="table of sequences")
+    parser.add_argument("--forget-sets", type=Path, required=True, help="table of forget sets")
+    for name in ("original-scores", "original-utility", "scores", "utility", "history", "runs"):
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True)
+    parser.add_argument("--thresholds", type=Path, nargs="+", required=True)
+    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    arguments = parser.parse_args()
+    sequences = read_sequences(arguments.sequences)
+    forget_sets = pd.read_parquet(arguments.forget_sets)
+
+    def together(name: str) -> pd.DataFrame:
+        tables = [pd.read_parquet(path) for path in getattr(arguments, name)]
+        return pd.concat(tables, ignore_index=True)
+
+    before = per_forget_set(together("original_scores"), forget_sets, sequences)
+    scores = pd.concat([before, together("scores")], ignore_index=True)
+    before = per_forget_set(together("original_utility"), forget_sets)
+    utility = pd.concat([before, together("utility")], ignore_index=True)
+    history = together("history").sort_values([*KEYS, "epoch", "sequence_id"])
+
+    scores = scores.sort_values([*KEYS, "sequence_id"], ignore_index=True)
+    write_parquet(scores[MEMORIZATION], arguments.output / "memorization.parquet")
+    write_parquet(
+        scores.loc[scores["split"] != "retained", MEMBERSHIP],
+        arguments.output / "membership.parquet",
+    )
+    write_parquet(
+        utility[UTILITY].sort_values([*KEYS, "task", "item"]),
+        arguments.output / "utility.parquet",
+    )
+    write_parquet(history, arguments.output / "history.parquet")
+    write_parquet(together("runs").sort_values(KEYS), arguments.output / "runs.parquet")
+    thresholds = pd.concat([pd.read_csv(path) for path in arguments.thresholds])
+    write_csv(thresholds.sort_values("model"), arguments.output / "thresholds.csv")
+
+
+if __name__ == "__main__":
+    run(main)

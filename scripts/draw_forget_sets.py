@@ -1,0 +1,34 @@
+"""Draw the forget sets: one per size and seed, nested within a seed."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearning.console import read_settings, run
+from unlearning.files import write_parquet
+from unlearning.sequences import draw_forget_sets, read_sequences
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes and seeds of the forget sets."""
+
+    sizes: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+
+def main() -> None:
+    """Read the pool, draw, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sequences", type=Path, required=True, help="table of sequences")
+    parser.add_argument("--settings", required=True, help="JSON: sizes, seeds")
+    parser.add_argument("--output", type=Path, required=True, help="table of forget sets")
+    arguments = parser.parse_args()
+    settings = read_settings(arguments.settings, Settings)
+    sequences = read_sequences(arguments.sequences)
+    pool = sequences.query("split == 'planted'")["sequence_id"].tolist()
+    write_parquet(draw_forget_sets(pool, settings.sizes, settings.seeds), arguments.output)
+
+
+if __name__ == "__main__":
+    run(main)

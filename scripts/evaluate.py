@@ -1,0 +1,88 @@
+"""Evaluate the unlearned models of a batch: memorization, membership scores, NLP suite."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from unlearning import parts
+from unlearning.console import add_threads, limit_threads, read_settings, run
+from unlearning.evaluation import evaluate
+from unlearning.files import replacing, write_parquet
+from unlearning.measurement import MeasurementSettings, measure
+from unlearning.models import device_for, load_model, load_tokenizer
+from unlearning.sequences import forget_set, read_sequences, roles
+from unlearning.sources import sources
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(MeasurementSettings):
+    """What to evaluate and how.
+
+    Attributes:
+        cells: (forget size, label of the unlearner, seed) of each cell.
+    """
+
+    cells: tuple[tuple[int, str, int], ...]
+
+
+def main() -> None:
+    """Evaluate the cells one by one; finished ones wait in the side folder until all are done."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoints", type=Path, required=True, help="folder of models")
+    parser.add_argument("--name", required=True, help="the model's name in the results")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
+    parser.add_argument("--sequences", type=Path, required=True, help="table of sequences")
+    parser.add_argument("--forget-sets", type=Path, required=True, help="table of forget sets")
+    parser.add_argument("--tasks", type=Path, required=True, help="folder of the suite's files")
+    parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
+    parser.add_argument("--work", type=Path, required=True, help="side folder for finished cells")
+    parser.add_argument("--scores", type=Path, required=True, help="per-sequence table to write")
+    parser.add_argument("--utility", type=Path, required=True, help="per-item table to write")
+    parser.add_argument("--gpus", type=int, default=0, help="0: compute on the CPU")
+    add_threads(parser)
+    arguments = parser.parse_args()
+    limit_threads(arguments.threads)
+    settings = read_settings(arguments.settings, Settings)
+    device = device_for(arguments.gpus)
+    sequences = read_sequences(arguments.sequences)
+    forget_sets = pd.read_parquet(arguments.forget_sets)
+    tokenizer = load_tokenizer(arguments.tokenizer)
+    suite = settings.suite(arguments.tasks, tokenizer)
+
+    inputs = ("checkpoints", "tokenizer", "sequences", "forget_sets", "tasks")
+    key = parts.fingerprint(
+        arguments.settings,
+        [*(getattr(arguments, name) for name in inputs), *sources("evaluate.py")],
+    )
+    done = parts.Parts(arguments.work, key)
+    for size, label, seed in settings.cells:
+        name = f"{size}-{label}-{seed}"
+        if done.has(name):
+            continue
+        keys = {"model": arguments.name, "forget_size": size, "unlearner": label, "seed": seed}
+        model = load_model(arguments.checkpoints / name, device)
+        part = roles(sequences, forget_set(forget_sets, size, seed))
+        scores = part.merge(measure(model, sequences, settings), on="sequence_id")
+        utility = evaluate(suite, model, tokenizer, batch_size=settings.batch_size)
+        with replacing(done.path(name)) as scratch:
+            write_parquet(with_keys(scores, keys), scratch / "scores.parquet")
+            write_parquet(with_keys(utility, keys), scratch / "utility.parquet")
+
+    for table in ("scores", "utility"):
+        read = [
+            pd.read_parquet(done.path(f"{size}-{label}-{seed}") / f"{table}.parquet")
+            for size, label, seed in settings.cells
+        ]
+        write_parquet(pd.concat(read, ignore_index=True), getattr(arguments, table))
+    done.close()
+
+
+def with_keys(table: pd.DataFrame, keys: dict[str, object]) -> pd.DataFrame:
+    """The table with the keys of its cell as leading columns."""
+    return pd.DataFrame(keys, index=table.index).join(table)
+
+
+if __name__ == "__main__":
+    run(main)

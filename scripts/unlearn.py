@@ -1,0 +1,165 @@
+"""Unlearn a batch of cells on one model; a cell is one (forget size, unlearner, seed)."""
+
+import argparse
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from unlearning import parts, unlearners
+from unlearning.console import add_threads, limit_threads, read_settings, run
+from unlearning.driver import StopRule, phase_lengths, unlearn
+from unlearning.files import replacing, write_parquet
+from unlearning.forgetting import Band
+from unlearning.models import device_for, load_model, peak_memory_mb
+from unlearning.request import Request
+from unlearning.sequences import forget_set, read_sequences, tokens_of
+from unlearning.sources import sources
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to run and how.
+
+    Attributes:
+        cells: (forget size, label of the unlearner, seed) of each cell.
+        unlearners: label -> "method", "stop" ("mean" or "each") and the method's own settings.
+        learning_rate: Adam's.
+        micro_batch: token rows per forward and backward pass.
+        max_epochs: at most this many epochs a run.
+        stop_metrics: "ma", or "ma" and "el".
+        ngram: n of EL_n.
+        retain: how many rows of ordinary training text a method may train on.
+    """
+
+    cells: tuple[tuple[int, str, int], ...]
+    unlearners: dict[str, dict[str, Any]]
+    learning_rate: float
+    micro_batch: int
+    max_epochs: int
+    stop_metrics: tuple[str, ...]
+    ngram: int
+    retain: int
+
+
+def unlearn_cell(
+    cell: tuple[int, str, int], settings: Settings, arguments: argparse.Namespace
+) -> tuple[Any, pd.DataFrame, dict[str, Any]]:
+    """Run one cell: the unlearned model, its history and its record."""
+    size, label, seed = cell
+    keys = {"model": arguments.name, "forget_size": size, "unlearner": label, "seed": seed}
+    device = device_for(arguments.gpus)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    model = load_model(arguments.model, device)
+    sequences = read_sequences(arguments.sequences).set_index("sequence_id", drop=False)
+    ids = forget_set(pd.read_parquet(arguments.forget_sets), size, seed)
+    limits = pd.read_csv(arguments.thresholds).iloc[0]
+    background = np.load(arguments.background)
+    kept = np.random.default_rng([seed, size]).permutation(len(background))[: settings.retain]
+    request = Request(
+        forget=torch.from_numpy(tokens_of(sequences.loc[ids])).to(device),
+        retain=torch.from_numpy(background[np.sort(kept)].astype(np.int64)).to(device),
+        threshold=limits["ma_mean"],
+        el_threshold=limits["el_mean"],
+        band=Band(limits["calibrated_low"], limits["calibrated_high"]),
+    )
+    values = dict(settings.unlearners[label])
+    method, stop = values.pop("method"), values.pop("stop")
+    torch.manual_seed(seed)
+    start = time.perf_counter()
+    outcome = unlearn(
+        model,
+        request,
+        method,
+        unlearners.settings_of(method, label, values),
+        StopRule(stop, settings.stop_metrics, settings.ngram),
+        learning_rate=settings.learning_rate,
+        micro_batch=settings.micro_batch,
+        max_epochs=settings.max_epochs,
+        label=f"{arguments.name} {size} {label} seed {seed}",
+    )
+    seconds = time.perf_counter() - start
+    history = outcome.history
+    history.insert(1, "sequence_id", [ids[position] for position in history.pop("position")])
+    for column, value in reversed(keys.items()):
+        history.insert(0, column, value)
+    last = history.query("epoch == epoch.max()")["ma"]
+    record = keys | {
+        "status": outcome.status,
+        "epochs": len(outcome.phases),
+        "phase_epochs": phase_lengths(outcome.phases),
+        "arithmetic_applied": "arithmetic" in outcome.phases,
+        "mean_ma": float(last.mean()),
+        "max_ma": float(last.max()),
+        "seconds": seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "peak_gpu_memory_mb": (
+            torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else 0.0
+        ),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+    return model, history, record
+
+
+def main() -> None:
+    """Run the cells one by one; finished ones wait in the side folder until all are done."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="folder of the original model")
+    parser.add_argument("--name", required=True, help="the model's name in the results")
+    parser.add_argument("--sequences", type=Path, required=True, help="table of sequences")
+    parser.add_argument("--forget-sets", type=Path, required=True, help="table of forget sets")
+    parser.add_argument("--background", type=Path, required=True, help="rows to retain, .npy")
+    parser.add_argument("--thresholds", type=Path, required=True, help="the model's thresholds")
+    parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
+    parser.add_argument("--work", type=Path, required=True, help="side folder for finished cells")
+    parser.add_argument("--checkpoints", type=Path, required=True, help="folder of models to write")
+    parser.add_argument("--history", type=Path, required=True, help="table of all epochs to write")
+    parser.add_argument("--runs", type=Path, required=True, help="table of runs to write")
+    parser.add_argument("--gpus", type=int, default=0, help="0: compute on the CPU")
+    add_threads(parser)
+    arguments = parser.parse_args()
+    limit_threads(arguments.threads)
+    settings = read_settings(arguments.settings, Settings)
+
+    inputs = ("model", "sequences", "forget_sets", "background", "thresholds")
+    methods = {block["method"] for block in settings.unlearners.values()}
+    code = sources("unlearn.py", tuple(f"unlearning.unlearners.{name}" for name in methods))
+    key = parts.fingerprint(
+        arguments.settings, [*(getattr(arguments, name) for name in inputs), *code]
+    )
+    done = parts.Parts(arguments.work, key)
+    for cell in settings.cells:
+        name = cell_name(cell)
+        if not done.has(name):
+            model, history, record = unlearn_cell(cell, settings, arguments)
+            with replacing(done.path(name)) as scratch:
+                model.save_pretrained(scratch)
+                write_parquet(history, scratch / "history.parquet")
+                write_parquet(pd.DataFrame([record]), scratch / "run.parquet")
+
+    folders = [done.path(cell_name(cell)) for cell in settings.cells]
+    for table, path in (("history", arguments.history), ("run", arguments.runs)):
+        read = [pd.read_parquet(folder / f"{table}.parquet") for folder in folders]
+        write_parquet(pd.concat(read, ignore_index=True), path)
+    with replacing(arguments.checkpoints) as scratch:
+        # linked, not moved: a kill before the last line must leave the finished cells in place
+        for folder in folders:
+            shutil.copytree(folder, scratch / folder.name, copy_function=os.link)
+    done.close()
+
+
+def cell_name(cell: tuple[int, str, int]) -> str:
+    """Folder name of a cell's checkpoint."""
+    return "-".join(map(str, cell))
+
+
+if __name__ == "__main__":
+    run(main)

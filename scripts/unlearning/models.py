@@ -1,0 +1,64 @@
+"""Loading and saving causal language models: full precision, safetensors, nothing executed."""
+
+import resource
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
+
+from unlearning.errors import InputError
+from unlearning.files import replacing
+
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+
+
+def device_for(gpus: int) -> torch.device:
+    """The device of a job that was given so many GPUs: the CPU for none.
+
+    Raises:
+        InputError: a GPU is asked for and none can be seen.
+    """
+    if gpus == 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise InputError(f"--gpus {gpus}: no GPU is visible; give 0 or run where there is one")
+    return torch.device("cuda")
+
+
+def load_model(folder: Path | str, device: torch.device) -> PreTrainedModel:
+    """A causal language model in float32 and evaluation mode.
+
+    Float32 because single argmaxes decide memorization accuracy (in bfloat16 it moves by a token
+    a sequence) and because the small updates of task arithmetic vanish in bfloat16.
+
+    Raises:
+        InputError: the folder holds no model with safetensors weights.
+    """
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=torch.float32, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder}: no model can be loaded ({str(error).splitlines()[0]});"
+            " give a folder with config.json and model.safetensors"
+        ) from None
+    return model.to(device).eval()
+
+
+def load_tokenizer(folder: Path | str):
+    """The tokenizer that stands beside a model's weights."""
+    return AutoTokenizer.from_pretrained(str(folder))
+
+
+def save_model(model: PreTrainedModel, folder: Path | str) -> None:
+    """Write config and weights as a folder that `load_model` reads; whole or not at all."""
+    with replacing(folder) as scratch:
+        model.save_pretrained(scratch)
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, MB (10^6 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
