@@ -1,0 +1,178 @@
+"""Intervals, paired comparisons, resampling, and correction for many comparisons.
+
+A repetition of an experiment here is a forget-set draw. All draws come from one pool, so they
+overlap and are not independent: intervals over them are narrower than intervals over fresh pools
+would be. Every table says what its n counts.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its confidence interval over n values; NaN where it cannot be said."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """A mean difference with its confidence interval over n pairs and a two-sided p-value."""
+
+    p: float
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Mean and two-sided Student-t interval; NaN values are left out.
+
+    Returns:
+        n = 0: all NaN. n = 1: the value, with NaN bounds.
+    """
+    values = np.asarray(values, dtype=float)
+    values = values[~np.isnan(values)]
+    n = len(values)
+    if n == 0:
+        return Interval(NAN, NAN, NAN, 0)
+    mean = float(values.mean())
+    if n == 1:
+        return Interval(mean, NAN, NAN, 1)
+    half = stats.t.ppf(0.5 + confidence / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def paired_difference(
+    left: Sequence[float], right: Sequence[float], confidence: float = 0.95
+) -> Difference:
+    """Mean of left - right over pairs, with Student-t interval and the paired t-test.
+
+    A pair with a NaN on either side is left out. Where all differences are zero, the interval is
+    [0, 0] and p is 1. Where they are all the same other number, bounds and p are NaN: a few equal
+    counts give a t interval of width zero, which is no evidence of certainty.
+
+    Args:
+        left: one value per pair, (N,).
+        right: the values paired with them, (N,).
+        confidence: of the interval.
+
+    Returns:
+        n counts the pairs used. n < 2: NaN bounds and p.
+    """
+    differences = np.asarray(left, dtype=float) - np.asarray(right, dtype=float)
+    differences = differences[~np.isnan(differences)]
+    interval = mean_interval(differences, confidence)
+    if interval.n >= 2 and np.ptp(differences) <= 1e-12 * max(1.0, np.abs(differences).max()):
+        if np.abs(differences).max() <= 1e-12:
+            return Difference(0.0, 0.0, 0.0, interval.n, 1.0)
+        return Difference(interval.mean, NAN, NAN, interval.n, NAN)
+    p = float(stats.ttest_1samp(differences, 0.0).pvalue) if interval.n >= 2 else NAN
+    return Difference(interval.mean, interval.low, interval.high, interval.n, p)
+
+
+def unpaired_difference(
+    left: Sequence[float], right: Sequence[float], confidence: float = 0.95
+) -> Difference:
+    """Difference of the means of two independent samples, Welch's interval and test.
+
+    Returns:
+        n counts the values of `left`. NaN bounds and p if a sample has fewer than two values.
+    """
+    left = np.asarray(left, dtype=float)
+    right = np.asarray(right, dtype=float)
+    left, right = left[~np.isnan(left)], right[~np.isnan(right)]
+    if not len(left) or not len(right):
+        return Difference(NAN, NAN, NAN, len(left), NAN)
+    mean = float(left.mean() - right.mean())
+    if min(len(left), len(right)) < 2 or not (left.std() or right.std()):
+        return Difference(mean, NAN, NAN, len(left), NAN)
+    test = stats.ttest_ind(left, right, equal_var=False)
+    low, high = test.confidence_interval(confidence)
+    return Difference(mean, float(low), float(high), len(left), float(test.pvalue))
+
+
+def proportion_interval(hits: int, n: int, confidence: float = 0.95) -> Interval:
+    """A proportion with its Wilson interval (which stays sensible at 0 and 1)."""
+    if n == 0:
+        return Interval(NAN, NAN, NAN, 0)
+    low, high = proportion_confint(hits, n, alpha=1 - confidence, method="wilson")
+    return Interval(hits / n, float(low), float(high), n)
+
+
+def proportion_difference(
+    hits: int, n: int, other_hits: int, other_n: int, confidence: float = 0.95
+) -> Interval:
+    """Difference of two independent proportions with Newcombe's interval; n counts the first."""
+    if n == 0 or other_n == 0:
+        return Interval(NAN, NAN, NAN, n)
+    low, high = confint_proportions_2indep(
+        hits, n, other_hits, other_n, method="newcomb", compare="diff", alpha=1 - confidence
+    )
+    return Interval(hits / n - other_hits / other_n, float(low), float(high), n)
+
+
+def resample_indices(n: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
+    """Indices of bootstrap resamples with replacement, (resamples, n)."""
+    return generator.integers(0, n, size=(resamples, n))
+
+
+def resample_weights(indices: np.ndarray) -> np.ndarray:
+    """How often each of n items occurs in each resample, (resamples, n) int32."""
+    resamples, n = indices.shape
+    flat = (indices + n * np.arange(resamples)[:, None]).ravel()
+    return np.bincount(flat, minlength=resamples * n).reshape(resamples, n).astype(np.int32)
+
+
+def percentile_interval(samples: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of bootstrap samples; NaN bounds if any sample is NaN."""
+    low, high = np.quantile(samples, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)
+
+
+def bootstrap_difference(
+    left: Sequence[float],
+    right: Sequence[float],
+    statistic: Callable[..., np.ndarray],
+    generator: np.random.Generator,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Interval:
+    """statistic(left) - statistic(right) with a percentile bootstrap, each sample on its own.
+
+    Args:
+        left: values of the first sample, (N,).
+        right: values of the second sample, (M,).
+        statistic: takes an array and `axis`, such as `np.std`.
+        generator: source of the resamples.
+        resamples: how many.
+        confidence: of the interval.
+
+    Returns:
+        n counts the values of `left`; NaN where a sample is empty.
+    """
+    left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
+    if not len(left) or not len(right):
+        return Interval(NAN, NAN, NAN, len(left))
+    a = statistic(left[resample_indices(len(left), resamples, generator)], axis=1)
+    b = statistic(right[resample_indices(len(right), resamples, generator)], axis=1)
+    low, high = percentile_interval(a - b, confidence)
+    return Interval(float(statistic(left, axis=0) - statistic(right, axis=0)), low, high, len(left))
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Holm's step-down correction over a family of tests; NaN stays NaN and counts for nothing."""
+    p = np.asarray(p_values, dtype=float)
+    adjusted = np.full(len(p), NAN)
+    tested = ~np.isnan(p)
+    if tested.any():
+        adjusted[tested] = multipletests(p[tested], method="holm")[1]
+    return adjusted
