@@ -62,31 +62,16 @@ PAPER_BAND = Band(0.15, 0.60, ends_are_outliers=True)
 """The fixed band of the paper's release (set for models with a mean unseen g of 0.30 to 0.34)."""
 
 
-@dataclass(frozen=True)
-class ThresholdSettings:
-    """How thresholds and bands are set.
-
-    Attributes:
-        quantiles: of the unseen sequences' g, the ends of the calibrated band.
-        paper_band: the fixed band.
-        ma: a forgetting threshold for the mean MA to use instead of the measured one; the
-            published values are 0.2994 (GPT-Neo 125M), 0.3327 (1.3B) and 0.3402 (2.7B).
-        el: the same for extraction likelihood; published 0.0499 (125M).
-    """
-
-    quantiles: tuple[float, float] = (0.01, 0.99)
-    paper_band: tuple[float, float] = (PAPER_BAND.low, PAPER_BAND.high)
-    ma: float | None = None
-    el: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse quantiles that are none."""
-        low, high = self.quantiles
-        if not 0 <= low < high <= 1:
-            raise InputError(
-                f"thresholds.quantiles: {low}, {high} are not two rising numbers within 0..1;"
-                " correct them"
-            )
+THRESHOLD_COLUMNS = (
+    "model",
+    "ma_mean",
+    "el_mean",
+    "paper_low",
+    "paper_high",
+    "calibrated_low",
+    "calibrated_high",
+    "n",
+)
 
 
 @dataclass(frozen=True)
@@ -108,68 +93,56 @@ class Thresholds:
     n: int
 
 
-def measure_thresholds(
-    ma: np.ndarray, el: np.ndarray, settings: ThresholdSettings | None = None
-) -> Thresholds:
+def thresholds(
+    ma: np.ndarray,
+    el: np.ndarray,
+    quantiles: tuple[float, float] = (0.01, 0.99),
+    *,
+    paper_band: tuple[float, float] = (PAPER_BAND.low, PAPER_BAND.high),
+    ma_mean: float | None = None,
+    el_mean: float | None = None,
+) -> dict[str, float]:
     """Thresholds of a model from its scores on the unseen "threshold" half.
 
-    The means are the published rule (Jang et al. 2023); the calibrated band is ours: the quantiles
+    The means are the published rule (Jang et al. 2023). The calibrated band is ours: quantiles
     (linear interpolation) of the same sequences' g.
 
     Args:
         ma: memorization accuracy of each unseen sequence, (N,).
         el: extraction likelihood of each, (N,).
-        settings: quantiles, fixed band, given thresholds.
+        quantiles: the ends of the calibrated band.
+        paper_band: the fixed band.
+        ma_mean: a forgetting threshold to use instead of the measured mean; published: 0.2994
+            (GPT-Neo 125M), 0.3327 (1.3B), 0.3402 (2.7B).
+        el_mean: the same for extraction likelihood; published: 0.0499 (125M).
+
+    Returns:
+        The columns `THRESHOLD_COLUMNS` but for the model.
 
     Raises:
-        InputError: no sequence, or a score that is not a finite number.
+        InputError: quantiles that are none, no sequence, or a score that is not a finite number.
     """
-    settings = settings or ThresholdSettings()
     ma, el = np.asarray(ma, dtype=float), np.asarray(el, dtype=float)
+    if not 0 <= quantiles[0] < quantiles[1] <= 1:
+        raise InputError(
+            f"band_quantiles: {quantiles[0]}, {quantiles[1]} are not two rising numbers within"
+            " 0..1; correct them"
+        )
     if not len(ma) or not np.isfinite(ma).all() or not np.isfinite(el).all():
         raise InputError(
             "thresholds: the unseen 'threshold' half is empty or has scores that are not finite;"
             " check sequences.parquet and the original model"
         )
-    low, high = np.quantile(ma, settings.quantiles)
-    return Thresholds(
-        ma_mean=float(ma.mean()) if settings.ma is None else settings.ma,
-        el_mean=float(el.mean()) if settings.el is None else settings.el,
-        paper=Band(*settings.paper_band, ends_are_outliers=True),
-        calibrated=Band(float(low), float(high)),
-        n=len(ma),
-    )
-
-
-THRESHOLD_COLUMNS = (
-    "model",
-    "ma_mean",
-    "el_mean",
-    "paper_low",
-    "paper_high",
-    "calibrated_low",
-    "calibrated_high",
-    "n",
-)
-
-
-def thresholds_row(model: str, thresholds: Thresholds) -> pd.DataFrame:
-    """One model's thresholds as a table of one row, with the columns `THRESHOLD_COLUMNS`."""
-    return pd.DataFrame(
-        [
-            (
-                model,
-                thresholds.ma_mean,
-                thresholds.el_mean,
-                thresholds.paper.low,
-                thresholds.paper.high,
-                thresholds.calibrated.low,
-                thresholds.calibrated.high,
-                thresholds.n,
-            )
-        ],
-        columns=list(THRESHOLD_COLUMNS),
-    )
+    low, high = np.quantile(ma, quantiles)
+    return {
+        "ma_mean": float(ma.mean()) if ma_mean is None else ma_mean,
+        "el_mean": float(el.mean()) if el_mean is None else el_mean,
+        "paper_low": paper_band[0],
+        "paper_high": paper_band[1],
+        "calibrated_low": float(low),
+        "calibrated_high": float(high),
+        "n": len(ma),
+    }
 
 
 def thresholds_of(table: pd.DataFrame, model: str) -> Thresholds:
