@@ -1,0 +1,1 @@
+"""Privacy attacks on unlearned models, one file each."""
