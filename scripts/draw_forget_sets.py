@@ -1,15 +1,15 @@
 """Draw the forget sets: one per size and seed, nested within a seed."""
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
 from unlearning.console import read_settings, run
 from unlearning.files import write_parquet
 from unlearning.sequences import draw_forget_sets, read_sequences
+from unlearning.settings import settings_class
 
 
-@dataclass(frozen=True)
+@settings_class
 class Settings:
     """Sizes and seeds of the forget sets."""
 

@@ -1,7 +1,6 @@
 """Evaluate the unlearned models of a batch: memorization, membership scores, NLP suite."""
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -10,21 +9,19 @@ from unlearning import parts
 from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.evaluation import evaluate
 from unlearning.files import replacing, write_parquet
-from unlearning.measurement import MeasurementSettings, measure
+from unlearning.measurement import measure, suite_of
 from unlearning.models import device_for, load_model, load_tokenizer
 from unlearning.sequences import forget_set, read_sequences, roles
+from unlearning.settings import MeasurementSettings, settings_class
 from unlearning.sources import sources
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_class
 class Settings(MeasurementSettings):
-    """What to evaluate and how.
-
-    Attributes:
-        cells: (forget size, label of the unlearner, seed) of each cell.
-    """
+    """What to evaluate and how."""
 
     cells: tuple[tuple[int, str, int], ...]
+    """(forget size, label of the unlearner, seed) of each cell."""
 
 
 def main() -> None:
@@ -49,7 +46,7 @@ def main() -> None:
     sequences = read_sequences(arguments.sequences)
     forget_sets = pd.read_parquet(arguments.forget_sets)
     tokenizer = load_tokenizer(arguments.tokenizer)
-    suite = settings.suite(arguments.tasks, tokenizer)
+    suite = suite_of(settings, arguments.tasks, tokenizer)
 
     inputs = ("checkpoints", "tokenizer", "sequences", "forget_sets", "tasks")
     key = parts.fingerprint(

@@ -1,7 +1,6 @@
 """Score a model before unlearning, beside its control, and set its forgetting thresholds."""
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -10,20 +9,18 @@ from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.evaluation import evaluate
 from unlearning.files import write_csv, write_parquet
 from unlearning.forgetting import thresholds
-from unlearning.measurement import MeasurementSettings, measure
+from unlearning.measurement import measure, suite_of
 from unlearning.models import device_for, load_model, load_tokenizer
 from unlearning.sequences import read_sequences
+from unlearning.settings import MeasurementSettings, settings_class
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_class
 class Settings(MeasurementSettings):
-    """How to score.
-
-    Attributes:
-        band_quantiles: the acceptable band's ends among unseen sequences.
-    """
+    """How to score."""
 
     band_quantiles: tuple[float, float]
+    """The acceptable band's ends among unseen sequences."""
 
 
 def main() -> None:
@@ -46,7 +43,7 @@ def main() -> None:
     device = device_for(arguments.gpus)
     sequences = read_sequences(arguments.sequences)
     tokenizer = load_tokenizer(arguments.original)
-    suite = settings.suite(arguments.tasks, tokenizer)
+    suite = suite_of(settings, arguments.tasks, tokenizer)
 
     scores, utility = [], []
     for role in ("original", "control"):

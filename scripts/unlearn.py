@@ -4,7 +4,6 @@ import argparse
 import os
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +19,22 @@ from unlearning.forgetting import Band
 from unlearning.models import device_for, load_model, peak_memory_mb
 from unlearning.request import Request
 from unlearning.sequences import forget_set, read_sequences, tokens_of
+from unlearning.settings import UnlearningSettings, settings_class
 from unlearning.sources import sources
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What to run and how.
-
-    Attributes:
-        cells: (forget size, label of the unlearner, seed) of each cell.
-        unlearners: label -> "method", "stop" ("mean" or "each") and the method's own settings.
-        learning_rate: Adam's.
-        micro_batch: token rows per forward and backward pass.
-        max_epochs: at most this many epochs a run.
-        stop_metrics: "ma", or "ma" and "el".
-        ngram: n of EL_n.
-        retain: how many rows of ordinary training text a method may train on.
-    """
+@settings_class
+class Settings(UnlearningSettings):
+    """Which cells to run, with which unlearners."""
 
     cells: tuple[tuple[int, str, int], ...]
+    """(forget size, label of the unlearner, seed) of each cell."""
+
     unlearners: dict[str, dict[str, Any]]
-    learning_rate: float
-    micro_batch: int
-    max_epochs: int
-    stop_metrics: tuple[str, ...]
+    """Label -> "method", "stop" and the method's own settings."""
+
     ngram: int
-    retain: int
+    """n of EL_n."""
 
 
 def unlearn_cell(

@@ -1,6 +1,5 @@
 """Everything that is measured of one model: its sequences one by one, and the NLP suite."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -10,33 +9,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from unlearning.evaluation import Suite, Task, load_suite
 from unlearning.memorization import extraction_likelihood, score_tokens
 from unlearning.sequences import tokens_of
+from unlearning.settings import MeasurementSettings
 
 
-@dataclass(frozen=True, kw_only=True)
-class MeasurementSettings:
-    """How a model is measured.
-
-    Attributes:
-        ngram: n of the extraction likelihood EL_n, tokens.
-        extraction_suffix: a sequence counts as extracted when greedy decoding from all tokens
-            before the last so many emits them verbatim.
-        min_k: the share of least likely tokens that Min-K% and Min-K%++ average over.
-        tasks: name of each task of the suite -> its kind.
-        batch_size: items of the suite per forward pass.
-        limit: take only so many items of each task; None takes all.
-    """
-
-    ngram: int
-    extraction_suffix: int
-    min_k: float
-    tasks: dict[str, str]
-    batch_size: int
-    limit: int | None = None
-
-    def suite(self, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Suite:
-        """The NLP suite, read from one file `<task>.jsonl` per task in `folder`."""
-        tasks = [Task(name, kind, folder / f"{name}.jsonl") for name, kind in self.tasks.items()]
-        return load_suite(tasks, tokenizer, limit=self.limit)
+def suite_of(
+    settings: MeasurementSettings, folder: Path, tokenizer: PreTrainedTokenizerBase
+) -> Suite:
+    """The NLP suite, read from one file `<task>.jsonl` per task in `folder`."""
+    tasks = [Task(name, kind, folder / f"{name}.jsonl") for name, kind in settings.tasks.items()]
+    return load_suite(tasks, tokenizer, limit=settings.limit)
 
 
 def measure(

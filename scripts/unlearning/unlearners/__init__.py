@@ -1,6 +1,6 @@
 """The unlearners, one file each; the file's name is the method's name in the config.
 
-A file holds a frozen dataclass `Settings` (what its config block may set) and a generator
+A file holds a class `Settings` (what its config block may set) and a generator
 function `unlearn(learner, request, settings)`. The generator changes the model through `learner`
 and yields after every step (one step = one epoch, the whole forget set being one batch) the name
 of the phase that the step belonged to; the first yield, before any step, names "before". What
@@ -19,8 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from unlearning.console import build_settings
 from unlearning.errors import InputError
+from unlearning.settings import build
 
 
 def names() -> list[str]:
@@ -48,4 +48,4 @@ def settings_of(method: str, label: str, values: dict[str, Any]) -> Any:
         InputError: a key that the method does not know, one that it needs and is not there, or a
             value of the wrong type.
     """
-    return build_settings(values, load(method).Settings, f"unlearners.{label}")
+    return build(values, load(method).Settings, f"unlearners.{label}")

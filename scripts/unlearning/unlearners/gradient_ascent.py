@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from unlearning.settings import settings_class
 
 if TYPE_CHECKING:
     from unlearning.learner import Learner
     from unlearning.request import Request
 
 
-@dataclass(frozen=True)
+@settings_class
 class Settings:
     """GA has nothing to set beyond what all unlearners share."""
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from unlearning.settings import settings_class
 
 if TYPE_CHECKING:
     from unlearning.learner import Learner
     from unlearning.request import Request
 
 
-@dataclass(frozen=True)
+@settings_class
 class Settings:
-    """What to select.
-
-    Attributes:
-        gamma: sequences with g >= gamma are pushed; published 0.70. None stands for the upper end
-            of the acceptable band, which is our per-sequence variant.
-    """
+    """What to select."""
 
     gamma: float | None = 0.70
+    """Sequences with g >= gamma are pushed; published 0.70. None stands for the upper end of the
+    acceptable band, which is our per-sequence variant."""
 
 
 def select(g: np.ndarray, gamma: float) -> np.ndarray:

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import Field
+
+from unlearning.settings import settings_class
 
 if TYPE_CHECKING:
     from unlearning.learner import Learner
     from unlearning.request import Request
 
 
-@dataclass(frozen=True)
+@settings_class
 class Settings:
-    """The edit.
+    """The edit, and the ascent before it."""
 
-    Attributes:
-        k: the factor on the task vector; released -3. Must be negative to forget.
-        ascend_until: plain ascent goes first until the mean g is below this; released 0.90, so
-            that on models which know nearly everything TA is not pure task arithmetic. None
-            leaves that phase out.
-    """
+    k: float = Field(default=-3.0, lt=0)
+    """The factor on the task vector; released -3."""
 
-    k: float = -3.0
     ascend_until: float | None = 0.90
+    """Plain ascent goes first until the mean g is below this; released 0.90, so that on models
+    which know nearly everything TA is not pure task arithmetic. None leaves that phase out."""
 
 
 def edit(learner: Learner, request: Request, k: float) -> Generator[str, np.ndarray, None]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import Field
 
+from unlearning.settings import settings_class
 from unlearning.unlearners.selective_gradient_ascent import select
 from unlearning.unlearners.task_arithmetic import edit
 
@@ -16,17 +17,15 @@ if TYPE_CHECKING:
     from unlearning.request import Request
 
 
-@dataclass(frozen=True)
+@settings_class
 class Settings:
-    """The two phases, in the reverse order of TAU.
+    """The two phases, in the reverse order of TAU."""
 
-    Attributes:
-        k: factor on the task vector.
-        gamma: selection threshold of the ascent; None is the upper end of the acceptable band.
-    """
+    k: float = Field(default=-3.0, lt=0)
+    """Factor on the task vector."""
 
-    k: float = -3.0
     gamma: float | None = None
+    """Selection threshold of the ascent; None is the upper end of the acceptable band."""
 
 
 def unlearn(

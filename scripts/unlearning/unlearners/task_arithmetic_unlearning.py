@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import Field
 
+from unlearning.settings import settings_class
 from unlearning.unlearners.selective_gradient_ascent import select
 from unlearning.unlearners.task_arithmetic import edit
 
@@ -16,21 +17,19 @@ if TYPE_CHECKING:
     from unlearning.request import Request
 
 
-@dataclass(frozen=True)
+@settings_class
 class Settings:
-    """The two phases.
-
-    Attributes:
-        gamma: selection threshold of the first phase; released 0.70.
-        ascend_until: the first phase ends when the mean g is below this; released 0.50. If the
-            final threshold is met before, the driver stops and no arithmetic is applied; the
-            run's record says so.
-        k: factor on the task vector; released -1.
-    """
+    """The two phases."""
 
     gamma: float = 0.70
+    """Selection threshold of the first phase; released 0.70."""
+
     ascend_until: float = 0.50
-    k: float = -1.0
+    """The first phase ends when the mean g is below this; released 0.50. If the final threshold
+    is met before, the driver stops and no arithmetic is applied; the run's record says so."""
+
+    k: float = Field(default=-1.0, lt=0)
+    """Factor on the task vector; released -1."""
 
 
 def unlearn(

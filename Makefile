@@ -1,0 +1,55 @@
+# make demo   the whole experiment on the embedded default, in about ten minutes on two cores
+# make test   lint and the whole test suite
+# The other targets are steps of these two, or for those who change the project.
+
+PYTHON ?= python3
+VENV   := .venv
+READY  := $(VENV)/.ready
+CONFIG ?= config/config.yaml
+RUN     = $(shell sed -n 's/^run: *//p' $(CONFIG))
+RESULTS = results/$(RUN)
+
+# jobs are started with `python`: it must be this environment's
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONHASHSEED := 0
+
+.PHONY: demo test lint install lock schema docs clean
+
+demo: $(READY)
+	snakemake --configfile $(CONFIG)
+	@$(MAKE) --no-print-directory $(RESULTS)/report.html
+	@echo "Report: $(RESULTS)/report.html   Claims: $(RESULTS)/claims.md"
+
+$(RESULTS)/report.html: $(RESULTS)/claims.json $(RESULTS)/provenance.json
+	snakemake --configfile $(CONFIG) --report $@
+
+test: $(READY) lint
+	pytest
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	snakefmt --check .
+	snakemake --lint --quiet
+
+install: $(READY)
+
+$(READY): requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --requirement requirements.lock
+	touch $@
+
+# resolve requirements.in anew; torch's CUDA packages are left to torch's own exact pins
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --requirement requirements.in
+	{ echo "# Made by 'make lock' from requirements.in: edit that file."; \
+	  .venv-lock/bin/python -m pip freeze | sed 's/^\(torch==[0-9.]*\)+cpu/\1/' | grep -v '^\(nvidia\|triton\|cuda\)'; \
+	} > requirements.lock
+	rm -rf .venv-lock
+
+schema: $(READY)
+	python -c "import sys; sys.path.insert(0, 'scripts'); from unlearning.configuration import schema; print(schema(), end='')" > config/schema.json
+
+clean:
+	rm -rf results logs .snakemake

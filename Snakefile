@@ -1,0 +1,46 @@
+"""To Each (Textual Sequence) Its Own: unlearning memorized text, each by its own degree.
+
+    sequences ─► original model ─► memorization ─► thresholds
+        │                                              │
+    forget sets ──────────────────────► unlearn (model x forget size x unlearner x seed)
+                                                       │
+                                 memorization, privacy attack, NLP suite
+                                                       │
+                                  tables ─► map, claims, figures, report
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+# a config file stands for itself: only without one is the demo's taken
+if not workflow.config_settings.configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/models.smk"
+include: "rules/unlearning.smk"
+include: "rules/analysis.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        TABLES,
+        FIGURES,
+        CLAIMS,
+        f"{RESULTS}/provenance.json",
+
+
+rule tables:
+    input:
+        TABLES,
+
+
+rule figures:
+    input:
+        FIGURES,

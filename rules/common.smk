@@ -1,0 +1,81 @@
+"""What all rules share: the checked config, the cells of the experiment, names of results."""
+
+import itertools
+import json
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
+
+from unlearning.configuration import check
+from unlearning.errors import InputError
+from unlearning.sources import sources
+
+try:
+    CONFIG = check(config)
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+
+report: "../report/workflow.rst"
+
+
+RESULTS = f"results/{CONFIG['run']}"
+LOGS = f"logs/{CONFIG['run']}"
+MODELS = list(CONFIG["models"])
+
+# a cell is one run of one unlearner: (forget size, label, seed); a job does a batch of them
+CELLS = list(
+    itertools.product(
+        CONFIG["forget_sets"]["sizes"],
+        CONFIG["unlearners"],
+        CONFIG["forget_sets"]["seeds"],
+    )
+)
+AXES = ("forget_size", "unlearner", "seed")
+
+
+def batch_of(cell):
+    """Name of the job that a cell belongs to: its values on the axes that jobs are split by."""
+    values = dict(zip(AXES, cell))
+    return "-".join(str(values[axis]) for axis in CONFIG["jobs"]["split_by"]) or "all"
+
+
+BATCHES = {}
+for cell in CELLS:
+    BATCHES.setdefault(batch_of(cell), []).append(cell)
+
+UNLEARNED = [f"{model}/{batch}" for model in MODELS for batch in BATCHES]
+
+
+wildcard_constraints:
+    model="|".join(MODELS),
+    batch="|".join(BATCHES),
+
+
+def code(script, modules=()):
+    """The script and every library file it imports: an edit of any reruns the rule."""
+    return [os.path.relpath(path) for path in sources(script, tuple(modules))]
+
+
+def script(name):
+    """Path of an entry point."""
+    return os.path.relpath(Path(workflow.basedir, "scripts", name))
+
+
+def as_json(**values):
+    """Settings as one command-line argument, keys in stable order."""
+    return json.dumps(values, sort_keys=True)
+
+
+def grown(megabytes):
+    """Memory that grows with each retry."""
+    return lambda wildcards, attempt: megabytes * attempt
+
+
+def larger_first(wildcards):
+    """Priority of a model's jobs: models are listed by size, and long jobs should start first."""
+    return MODELS.index(wildcards.model)

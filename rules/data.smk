@@ -1,0 +1,50 @@
+"""Sequences: the generated corpus and the forget sets drawn from its planted pool."""
+
+
+rule make_corpus:
+    input:
+        script=script("make_corpus.py"),
+        code=code("make_corpus.py"),
+    output:
+        sequences=f"{RESULTS}/sequences.parquet",
+        corpus=directory(f"{RESULTS}/corpus"),
+    log:
+        f"{LOGS}/make_corpus.log",
+    benchmark:
+        f"{LOGS}/benchmarks/make_corpus.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(2000),
+        runtime=10,
+    params:
+        settings=as_json(**CONFIG["corpus"]),
+    shell:
+        "python {input.script} --settings {params.settings:q}"
+        " --sequences {output.sequences} --corpus {output.corpus}"
+        " --threads {threads} > {log} 2>&1"
+
+
+rule draw_forget_sets:
+    input:
+        script=script("draw_forget_sets.py"),
+        code=code("draw_forget_sets.py"),
+        sequences=f"{RESULTS}/sequences.parquet",
+    output:
+        f"{RESULTS}/forget_sets.parquet",
+    log:
+        f"{LOGS}/draw_forget_sets.log",
+    benchmark:
+        f"{LOGS}/benchmarks/draw_forget_sets.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(1000),
+        runtime=5,
+    params:
+        settings=as_json(**CONFIG["forget_sets"]),
+    shell:
+        "python {input.script} --sequences {input.sequences}"
+        " --settings {params.settings:q} --output {output} > {log} 2>&1"

@@ -1,0 +1,138 @@
+"""Unlearn, evaluate what came out, and collect the tables of all jobs."""
+
+
+def methods_of(wildcards):
+    """Library files of the unlearners in a batch: an edited one reruns its own jobs only."""
+    labels = {label for _, label, _ in BATCHES[wildcards.batch]}
+    methods = {CONFIG["unlearners"][label]["method"] for label in labels}
+    return [f"unlearning.unlearners.{method}" for method in sorted(methods)]
+
+
+def unlearning_settings(wildcards):
+    """Settings of a batch, the model's own learning rate included."""
+    cells = BATCHES[wildcards.batch]
+    shared = CONFIG["unlearning"] | CONFIG["models"][wildcards.model]["unlearning"]
+    return as_json(
+        **shared,
+        cells=cells,
+        unlearners={label: CONFIG["unlearners"][label] for _, label, _ in cells},
+        ngram=CONFIG["measurement"]["ngram"],
+    )
+
+
+rule unlearn:
+    input:
+        script=script("unlearn.py"),
+        code=lambda wildcards: code("unlearn.py", methods_of(wildcards)),
+        model=f"{RESULTS}/models/{{model}}",
+        sequences=f"{RESULTS}/sequences.parquet",
+        corpus=f"{RESULTS}/corpus",
+        forget_sets=f"{RESULTS}/forget_sets.parquet",
+        thresholds=f"{RESULTS}/original/{{model}}/thresholds.csv",
+    output:
+        checkpoints=CHECKPOINTS(directory(f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints")),
+        history=f"{RESULTS}/unlearned/{{model}}/{{batch}}/history.parquet",
+        runs=f"{RESULTS}/unlearned/{{model}}/{{batch}}/runs.parquet",
+    log:
+        f"{LOGS}/unlearn/{{model}}/{{batch}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/unlearn/{{model}}/{{batch}}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    retries: 1
+    priority: larger_first
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=grown(2000),
+        runtime=60,
+    params:
+        settings=unlearning_settings,
+        work=f"{RESULTS}/.work/unlearn/{{model}}/{{batch}}",
+    shell:
+        "python {input.script} --model {input.model} --name {wildcards.model}"
+        " --sequences {input.sequences} --forget-sets {input.forget_sets}"
+        " --background {input.corpus}/background.npy --thresholds {input.thresholds}"
+        " --settings {params.settings:q} --work {params.work}"
+        " --checkpoints {output.checkpoints} --history {output.history} --runs {output.runs}"
+        " --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+
+
+rule evaluate:
+    input:
+        script=script("evaluate.py"),
+        code=code("evaluate.py"),
+        engine=ENGINE,
+        checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
+        tokenizer=f"{RESULTS}/models/{{model}}",
+        sequences=f"{RESULTS}/sequences.parquet",
+        corpus=f"{RESULTS}/corpus",
+        forget_sets=f"{RESULTS}/forget_sets.parquet",
+    output:
+        scores=f"{RESULTS}/unlearned/{{model}}/{{batch}}/scores.parquet",
+        utility=f"{RESULTS}/unlearned/{{model}}/{{batch}}/utility.parquet",
+    log:
+        f"{LOGS}/evaluate/{{model}}/{{batch}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/evaluate/{{model}}/{{batch}}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    retries: 1
+    priority: larger_first
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=grown(2000),
+        runtime=60,
+    params:
+        settings=lambda wildcards: as_json(
+            **CONFIG["measurement"], cells=BATCHES[wildcards.batch]
+        ),
+        work=f"{RESULTS}/.work/evaluate/{{model}}/{{batch}}",
+    shell:
+        "python {input.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
+        " --tokenizer {input.tokenizer} --sequences {input.sequences}"
+        " --forget-sets {input.forget_sets} --tasks {input.corpus}/tasks"
+        " --settings {params.settings:q} --work {params.work}"
+        " --scores {output.scores} --utility {output.utility}"
+        " --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+
+
+rule collect:
+    input:
+        script=script("collect.py"),
+        code=code("collect.py"),
+        sequences=f"{RESULTS}/sequences.parquet",
+        forget_sets=f"{RESULTS}/forget_sets.parquet",
+        original_scores=expand(f"{RESULTS}/original/{{model}}/scores.parquet", model=MODELS),
+        original_utility=expand(f"{RESULTS}/original/{{model}}/utility.parquet", model=MODELS),
+        thresholds=expand(f"{RESULTS}/original/{{model}}/thresholds.csv", model=MODELS),
+        scores=expand(f"{RESULTS}/unlearned/{{job}}/scores.parquet", job=UNLEARNED),
+        utility=expand(f"{RESULTS}/unlearned/{{job}}/utility.parquet", job=UNLEARNED),
+        history=expand(f"{RESULTS}/unlearned/{{job}}/history.parquet", job=UNLEARNED),
+        runs=expand(f"{RESULTS}/unlearned/{{job}}/runs.parquet", job=UNLEARNED),
+    output:
+        memorization=f"{RESULTS}/memorization.parquet",
+        membership=f"{RESULTS}/membership.parquet",
+        utility=f"{RESULTS}/utility.parquet",
+        history=f"{RESULTS}/history.parquet",
+        runs=f"{RESULTS}/runs.parquet",
+        thresholds=f"{RESULTS}/thresholds.csv",
+    log:
+        f"{LOGS}/collect.log",
+    benchmark:
+        f"{LOGS}/benchmarks/collect.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(2000),
+        runtime=10,
+    params:
+        folder=RESULTS,
+    shell:
+        "python {input.script} --sequences {input.sequences} --forget-sets {input.forget_sets}"
+        " --original-scores {input.original_scores} --original-utility {input.original_utility}"
+        " --thresholds {input.thresholds} --scores {input.scores} --utility {input.utility}"
+        " --history {input.history} --runs {input.runs} --output {params.folder}"
+        " > {log} 2>&1"

@@ -1,0 +1,285 @@
+"""Each unlearner against two steps written out by hand, and the driver that runs them."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPTNeoConfig, GPTNeoForCausalLM
+
+from unlearning import unlearners
+from unlearning.driver import StopRule, phase_lengths, unlearn
+from unlearning.errors import InputError
+from unlearning.forgetting import Band
+from unlearning.learner import Learner
+from unlearning.memorization import score_tokens
+from unlearning.request import Request
+from unlearning.unlearners.selective_gradient_ascent import select
+
+RATE = 1e-3
+
+
+def tiny_model(seed: int = 0) -> GPTNeoForCausalLM:
+    torch.manual_seed(seed)
+    config = GPTNeoConfig(
+        vocab_size=40,
+        hidden_size=16,
+        num_layers=2,
+        num_heads=2,
+        attention_types=[[["global", "local"], 1]],
+        max_position_embeddings=16,
+        window_size=4,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    return GPTNeoForCausalLM(config).eval()
+
+
+def request(threshold: float = -1.0, band: Band = Band(0.0, 0.2), n: int = 5) -> Request:
+    rows = torch.randint(1, 40, (n, 12), generator=torch.Generator().manual_seed(3))
+    return Request(forget=rows, retain=rows[:0], threshold=threshold, el_threshold=0.01, band=band)
+
+
+def adam(model: torch.nn.Module) -> torch.optim.Adam:
+    return torch.optim.Adam(model.parameters(), lr=RATE, betas=(0.9, 0.98))
+
+
+def by_hand(model, optimizer, rows: torch.Tensor, sign: float) -> None:
+    """One step on the mean token cross-entropy, through the library's own loss."""
+    optimizer.zero_grad()
+    (sign * model(rows, labels=rows).loss).backward()
+    optimizer.step()
+
+
+def run_steps(method: str, model, asked: Request, gs: list[np.ndarray], **settings) -> list[str]:
+    """Drive a method with given measurements; the phases it went through."""
+    learner = Learner(model, RATE, micro_batch=2)
+    steps = unlearners.load(method).unlearn(
+        learner, asked, unlearners.settings_of(method, "here", settings)
+    )
+    phases = [next(steps)]
+    return phases + [steps.send(g) for g in gs]
+
+
+def assert_same_weights(left, right) -> None:
+    for a, b in zip(left.parameters(), right.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+G_HIGH = np.array([0.95, 0.60, 0.80, 0.10, 0.97])
+
+
+def test_gradient_ascent_takes_two_steps_up_on_the_whole_set():
+    ours, theirs, asked = tiny_model(), tiny_model(), request()
+    assert run_steps("gradient_ascent", ours, asked, [G_HIGH, G_HIGH]) == [
+        "before", "ascent", "ascent",
+    ]  # fmt: skip
+    optimizer = adam(theirs)
+    by_hand(theirs, optimizer, asked.forget, -1)
+    by_hand(theirs, optimizer, asked.forget, -1)
+    assert_same_weights(ours, theirs)
+
+
+def test_selective_gradient_ascent_selects_anew_before_each_step():
+    ours, theirs, asked = tiny_model(), tiny_model(), request()
+    second = np.array([0.3, 0.2, 0.6, 0.1, 0.4])  # all below gamma: only the worst is pushed
+    run_steps("selective_gradient_ascent", ours, asked, [G_HIGH, second], gamma=0.7)
+    optimizer = adam(theirs)
+    by_hand(theirs, optimizer, asked.forget[[0, 2, 4]], -1)
+    by_hand(theirs, optimizer, asked.forget[[2]], -1)
+    assert_same_weights(ours, theirs)
+
+
+def test_selective_gradient_ascent_takes_the_band_for_gamma_when_told_so():
+    ours, theirs, asked = tiny_model(), tiny_model(), request(band=Band(0.0, 0.9))
+    run_steps("selective_gradient_ascent", ours, asked, [G_HIGH], gamma=None)
+    by_hand(theirs, adam(theirs), asked.forget[[0, 4]], -1)
+    assert_same_weights(ours, theirs)
+
+
+def edited(origin, tuned, k: float):
+    """A model at theta_0 + k (theta_t - theta_0), through named parameters."""
+    result, start, end = (
+        copy.deepcopy(origin),
+        *map(lambda m: dict(m.named_parameters()), (origin, tuned)),
+    )
+    with torch.no_grad():
+        for name, parameter in result.named_parameters():
+            parameter.copy_(start[name] + k * (end[name] - start[name]))
+    return result
+
+
+def test_task_arithmetic_subtracts_the_vector_of_each_epoch():
+    ours, theirs, asked = tiny_model(), tiny_model(), request()
+    origin = tiny_model()
+    phases = run_steps("task_arithmetic", ours, asked, [G_HIGH * 0.5] * 2, k=-3.0)
+    assert phases == ["before", "arithmetic", "arithmetic"]
+    optimizer = adam(theirs)
+    by_hand(theirs, optimizer, asked.forget, 1)
+    by_hand(theirs, optimizer, asked.forget, 1)
+    assert_same_weights(ours, edited(origin, theirs, -3.0))
+
+
+def test_task_arithmetic_ascends_first_where_the_mean_is_above_the_limit():
+    ours, theirs, asked = tiny_model(), tiny_model(), request()
+    known = np.full(5, 0.95)
+    phases = run_steps("task_arithmetic", ours, asked, [known, known * 0.5])
+    assert phases == ["before", "ascent", "arithmetic"]
+    by_hand(theirs, adam(theirs), asked.forget, -1)
+    origin = copy.deepcopy(theirs)
+    by_hand(theirs, adam(theirs), asked.forget, 1)
+    assert_same_weights(ours, edited(origin, theirs, -3.0))
+
+
+def test_task_arithmetic_unlearning_edits_the_weights_that_selective_ascent_left():
+    ours, theirs, asked = tiny_model(), tiny_model(), request()
+    phases = run_steps("task_arithmetic_unlearning", ours, asked, [G_HIGH, G_HIGH * 0.5])
+    assert phases == ["before", "ascent", "arithmetic"]
+    by_hand(theirs, adam(theirs), asked.forget[[0, 2, 4]], -1)
+    origin = copy.deepcopy(theirs)
+    by_hand(theirs, adam(theirs), asked.forget, 1)
+    assert_same_weights(ours, edited(origin, theirs, -1.0))
+
+
+def test_arithmetic_then_ascent_pushes_the_outliers_that_the_edit_left():
+    ours, theirs = tiny_model(), tiny_model()
+    asked = request(threshold=0.4, band=Band(0.0, 0.5))
+    left = np.array([0.1, 0.6, 0.2, 0.1, 0.1])
+    phases = run_steps("task_arithmetic_then_ascent", ours, asked, [G_HIGH, left])
+    assert phases == ["before", "arithmetic", "ascent"]
+    origin = tiny_model()
+    by_hand(theirs, adam(theirs), asked.forget, 1)
+    start = edited(origin, theirs, -3.0)
+    by_hand(start, adam(start), asked.forget[[1]], -1)
+    assert_same_weights(ours, start)
+
+
+def test_micro_batches_do_not_change_the_step():
+    models = [tiny_model(), tiny_model()]
+    for model, micro_batch in zip(models, (1, 100), strict=True):
+        Learner(model, RATE, micro_batch).ascend(request().forget)
+    assert_same_weights(*models)
+
+
+def test_tied_weights_are_edited_once():
+    model = tiny_model()
+    learner = Learner(model, RATE, 4)
+    learner.assign([2 * weight for weight in learner.weights()])
+    torch.testing.assert_close(
+        model.transformer.wte.weight, 2 * tiny_model().transformer.wte.weight
+    )
+
+
+@pytest.mark.parametrize(
+    ("g", "gamma", "expected"),
+    [
+        ([0.1, 0.2, 0.3], 0.7, [2]),
+        ([0.7, 0.69, 0.9], 0.7, [0, 2]),
+        ([0.5, 0.5, 0.1], 0.7, [0]),  # of equals the first
+    ],
+)
+def test_selection_always_holds_the_most_memorized(g, gamma, expected):
+    assert select(np.array(g), gamma).tolist() == expected
+
+
+def drive(asked: Request, stop: StopRule = StopRule(ngram=3), **options):
+    defaults = {"learning_rate": 5e-3, "micro_batch": 8, "max_epochs": 30}
+    model = options.pop("model", None) or tiny_model()
+    settings = unlearners.settings_of("gradient_ascent", "ga", {})
+    return model, unlearn(model, asked, "gradient_ascent", settings, stop, **defaults | options)
+
+
+def memorized_model(asked: Request) -> GPTNeoForCausalLM:
+    model = tiny_model()
+    learner = Learner(model, 1e-2, 8)
+    for _ in range(60):
+        learner.descend(asked.forget)
+    assert score_tokens(model, asked.forget, moments=False).ma.mean() > 0.9
+    return model
+
+
+def test_driver_stops_at_the_first_epoch_whose_mean_is_below_the_threshold():
+    asked = request(threshold=0.4)
+    model, outcome = drive(asked, model=memorized_model(asked))
+    means = outcome.history.groupby("epoch")["ma"].mean()
+    assert outcome.status == "stopped"
+    assert (means.iloc[:-1] >= 0.4).all()
+    assert means.iloc[-1] < 0.4
+    assert len(outcome.phases) == means.index.max()
+    last = outcome.history.query("epoch == epoch.max()")["ma"].to_numpy()
+    np.testing.assert_array_equal(last, score_tokens(model, asked.forget, moments=False).ma)
+
+
+def test_the_rule_each_leaves_no_sequence_above_the_band():
+    asked = request(threshold=0.9, band=Band(0.0, 0.3))
+    _, outcome = drive(asked, StopRule("each", ngram=3), model=memorized_model(asked))
+    worst = outcome.history.groupby("epoch")["ma"].max()
+    assert outcome.status == "stopped"
+    assert (worst.iloc[:-1] > 0.3).all()
+    assert worst.iloc[-1] <= 0.3
+
+
+def test_extraction_likelihood_holds_the_run_up_only_when_asked_for():
+    asked = request(threshold=2.0)  # MA always passes
+    memorized = memorized_model(asked)
+    _, without = drive(asked, model=copy.deepcopy(memorized))
+    _, with_el = drive(asked, StopRule(metrics=("ma", "el"), ngram=3), model=memorized)
+    assert without.status == "met_at_start"
+    assert with_el.status == "stopped"
+    assert len(with_el.phases) > 0
+
+
+def test_extraction_likelihood_is_not_measured_while_accuracy_fails(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("EL was measured although MA had not passed")
+
+    monkeypatch.setattr("unlearning.driver.extraction_likelihood", refuse)
+    asked = request(threshold=-1.0)
+    _, outcome = drive(asked, StopRule(metrics=("ma", "el"), ngram=3), max_epochs=2)
+    assert outcome.status == "cap"
+
+
+def test_epoch_cap_is_a_result():
+    _, outcome = drive(request(threshold=-1.0), max_epochs=3)
+    assert outcome.status == "cap"
+    assert outcome.history["epoch"].max() == 3
+    assert len(outcome.history) == 4 * 5
+
+
+def test_divergence_is_a_result_and_not_a_crash():
+    _, outcome = drive(request(threshold=-1.0), learning_rate=1e30)
+    assert outcome.status == "diverged"
+    assert outcome.history["loss"].isna().any() or len(outcome.phases) > 0
+
+
+def test_two_runs_give_the_same_bytes():
+    asked = request(threshold=0.05)
+    first, second = (drive(asked, max_epochs=4) for _ in range(2))
+    assert first[1].history.equals(second[1].history)
+    for a, b in zip(first[0].parameters(), second[0].parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_phases_are_counted_in_order():
+    assert phase_lengths(["ascent", "ascent", "arithmetic"]) == "ascent 2, arithmetic 1"
+    assert phase_lengths([]) == ""
+
+
+@pytest.mark.parametrize("method", unlearners.names())
+def test_every_method_runs_under_the_driver(method):
+    settings = unlearners.settings_of(method, method, {})
+    outcome = unlearn(
+        tiny_model(), request(threshold=0.5), method, settings, StopRule(ngram=3),
+        learning_rate=RATE, micro_batch=4, max_epochs=2,
+    )  # fmt: skip
+    assert outcome.status in {"stopped", "met_at_start", "cap"}
+
+
+def test_an_unknown_method_is_named_with_the_nearest_right_one():
+    with pytest.raises(InputError, match="did you mean 'gradient_ascent'"):
+        unlearners.load("gradient_ascnt")
+
+
+def test_an_unknown_setting_is_named():
+    with pytest.raises(InputError, match="unknown key 'gama'; did you mean 'gamma'"):
+        unlearners.settings_of("selective_gradient_ascent", "sga", {"gama": 0.5})
