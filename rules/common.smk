@@ -66,6 +66,16 @@ def script(name):
     return os.path.relpath(Path(workflow.basedir, "scripts", name))
 
 
+# the suite's task definitions, read by the evaluation engine beside its code
+ENGINE = [
+    os.path.relpath(path)
+    for path in sorted(Path(workflow.basedir, "scripts/unlearning/evaluation").rglob("*.yaml"))
+]
+
+# one 2.7B checkpoint is 10 GB and a sweep has hundreds: they are kept only where asked for
+CHECKPOINTS = (lambda path: path) if CONFIG["jobs"]["keep_checkpoints"] else temp
+
+
 def as_json(**values):
     """Settings as one command-line argument, keys in stable order."""
     return json.dumps(values, sort_keys=True)

@@ -13,7 +13,9 @@ from unlearning.measurement import measure, suite_of
 from unlearning.models import device_for, load_model, load_tokenizer
 from unlearning.sequences import forget_set, read_sequences, roles
 from unlearning.settings import MeasurementSettings, settings_class
-from unlearning.sources import sources
+from unlearning.sources import SCRIPTS, sources
+
+ENGINE = SCRIPTS / "unlearning" / "evaluation" / "tasks"
 
 
 @settings_class
@@ -51,7 +53,7 @@ def main() -> None:
     inputs = ("checkpoints", "tokenizer", "sequences", "forget_sets", "tasks")
     key = parts.fingerprint(
         arguments.settings,
-        [*(getattr(arguments, name) for name in inputs), *sources("evaluate.py")],
+        [*(getattr(arguments, name) for name in inputs), *sources("evaluate.py"), ENGINE],
     )
     done = parts.Parts(arguments.work, key)
     for size, label, seed in settings.cells:

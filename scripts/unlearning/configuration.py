@@ -58,6 +58,9 @@ class JobSettings:
     """One job for each model and each value on these axes. Loading a library takes seconds, so
     few full jobs suit small models; a big model on a cluster wants all three axes."""
 
+    keep_checkpoints: bool = False
+    """Keep the unlearned models under results/<run>/unlearned/ after they are evaluated."""
+
 
 @settings_class
 class Config:

@@ -1,0 +1,95 @@
+"""Record what the results were made with: config, code, versions, machine, cost of each job."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+
+from unlearning.console import run
+from unlearning.files import write_json
+
+PACKAGES = (
+    "torch", "transformers", "tokenizers", "safetensors", "lm-eval", "datasets", "numpy", "pandas",
+    "scipy", "scikit-learn", "statsmodels", "snakemake",
+)  # fmt: skip
+
+
+def git(*arguments: str) -> str | None:
+    """What a git command prints in this project's folder; None where there is no git."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def versions() -> dict[str, str | None]:
+    """Installed version of each package that results can depend on."""
+
+    def version(name: str) -> str | None:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return None
+
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def job_costs(folder: Path) -> list[dict[str, object]]:
+    """Wall seconds and peak memory of every job, from the workflow engine's benchmark files."""
+    rows = []
+    for path in sorted(folder.rglob("*.tsv")):
+        table = pd.read_csv(path, sep="\t", na_values="-").iloc[0]
+        memory = None if pd.isna(table["max_rss"]) else float(table["max_rss"])
+        job = str(path.relative_to(folder).with_suffix(""))
+        rows.append({"job": job, "seconds": float(table["s"]), "peak_memory_mib": memory})
+    return rows
+
+
+def main() -> None:
+    """Write one JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, required=True, help="table of runs")
+    parser.add_argument("--benchmarks", type=Path, required=True, help="folder of job benchmarks")
+    parser.add_argument("--config", required=True, help="the checked config, JSON")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    runs = pd.read_parquet(arguments.runs)
+    jobs = job_costs(arguments.benchmarks)
+    write_json(
+        {
+            "config": json.loads(arguments.config),
+            "git": {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--short"))},
+            "versions": versions(),
+            "machine": {
+                "system": platform.platform(),
+                "processor": platform.machine(),
+                "cores": os.cpu_count(),
+                "devices": sorted(runs["device"].unique()),
+            },
+            "dtype": sorted(runs["dtype"].unique()),
+            "runs": {
+                "count": len(runs),
+                "status": runs["status"].value_counts().sort_index().to_dict(),
+                "seconds": float(runs["seconds"].sum()),
+            },
+            "jobs": jobs,
+            "peak_memory_mib": max((job["peak_memory_mib"] or 0.0 for job in jobs), default=None),
+        },
+        arguments.output,
+    )
+
+
+if __name__ == "__main__":
+    run(main)
