@@ -1,0 +1,270 @@
+"""How well a model knows a sequence by heart: g(x) = MA, EL_n, loss, verbatim runs, Min-K%.
+
+Everything except the extraction likelihood comes out of one teacher-forced forward pass
+(`score_tokens`). The extraction likelihood needs greedy continuations of prefixes; most of them
+follow from that same pass, the rest are decoded together (module `decoding`).
+
+Every position of a row is text. There is no padding: a shorter sequence belongs in a call of its
+own length. Definitions: Jang et al. 2023 (arXiv 2210.01504) for MA and EL_n, Shi et al. 2023
+(2310.16789) for Min-K%, Zhang et al. 2024 (2404.02936) for Min-K%++.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from unlearning.decoding import prefix_matches
+from unlearning.errors import InputError
+
+LOGIT_BYTES = 2**26  # what one slice of logits may take, whatever the vocabulary
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """One teacher-forced pass over N sequences of T tokens; column t belongs to token t + 1.
+
+    The first token of a sequence is never scored, as published. A sequence with any non-finite
+    logit has NaN in `log_probs`, and NaN in every score below.
+
+    Attributes:
+        hits: (N, T-1) bool, the greedy next token is the true one.
+        greedy: (N, T-1) int64, the greedy next token; the lowest id among equals.
+        log_probs: (N, T-1) float32, log p(true token | true prefix), nats.
+        mean: (N, T-1) float32, expectation of log p(token) under the predictive distribution;
+            NaN when the pass was made without moments.
+        std: (N, T-1) float32, standard deviation of the same.
+    """
+
+    hits: np.ndarray
+    greedy: np.ndarray
+    log_probs: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    @property
+    def finite(self) -> np.ndarray:
+        """(N,) bool, whether all logits of the sequence were finite numbers."""
+        return np.isfinite(self.log_probs).all(axis=1)
+
+    @property
+    def ma(self) -> np.ndarray:
+        """(N,) memorization accuracy: share of the T-1 predicted tokens that are greedy hits."""
+        return np.where(self.finite, self.hits.mean(axis=1), np.nan)
+
+    @property
+    def loss(self) -> np.ndarray:
+        """(N,) mean negative log-likelihood of the T-1 predicted tokens, nats per token."""
+        return np.where(self.finite, -self.log_probs.mean(axis=1, dtype=np.float64), np.nan)
+
+    @property
+    def verbatim_run(self) -> np.ndarray:
+        """(N,) longest run of hits: the longest stretch greedy decoding emits from a true prefix.
+
+        Whole numbers, as floats so that a non-finite sequence can be NaN.
+        """
+        run = longest = np.zeros(len(self.hits))
+        for column in self.hits.T:
+            run = (run + 1) * column
+            longest = np.maximum(longest, run)
+        return np.where(self.finite, longest, np.nan)
+
+    def min_k(self, fraction: float) -> np.ndarray:
+        """(N,) mean log p over the `fraction` least likely tokens (Min-K%); higher = member.
+
+        Raises:
+            InputError: the fraction is not in (0, 1].
+        """
+        return _mean_of_lowest(self.log_probs, fraction)
+
+    def min_k_plus_plus(self, fraction: float) -> np.ndarray:
+        """(N,) the same over (log p - mean) / std (Min-K%++); higher = member.
+
+        Where the predictive distribution is flat (std 0) the standardized value is 0.
+
+        Raises:
+            InputError: the fraction is not in (0, 1].
+        """
+        centred = self.log_probs - self.mean
+        standardized = np.divide(centred, self.std, out=0 * centred, where=self.std != 0)
+        return _mean_of_lowest(standardized, fraction)
+
+    def extracted(self, suffix: int) -> np.ndarray:
+        """(N,) bool, greedy decoding of all but the last `suffix` tokens emits those exactly.
+
+        Raises:
+            InputError: `suffix` is not in 1..T-1.
+        """
+        predicted = self.hits.shape[1]
+        if not 1 <= suffix <= predicted:
+            raise InputError(
+                f"extraction suffix {suffix}: sequences of {predicted + 1} tokens allow"
+                f" 1 to {predicted}"
+            )
+        return self.finite & self.hits[:, predicted - suffix :].all(axis=1)
+
+
+def _mean_of_lowest(values: np.ndarray, fraction: float) -> np.ndarray:
+    if not 0 < fraction <= 1:
+        raise InputError(f"Min-K% fraction {fraction}: choose a number above 0 and up to 1")
+    count = max(1, int(fraction * values.shape[1]))
+    lowest = np.partition(values, count - 1, axis=1)[:, :count]
+    # partition puts NaN last, so a row with NaN is marked apart
+    whole = np.isfinite(values).all(axis=1)
+    return np.where(whole, lowest.mean(axis=1, dtype=np.float64), np.nan)
+
+
+@torch.no_grad()
+def score_tokens(
+    model: PreTrainedModel, tokens: ArrayLike, *, batch_tokens: int = 2**13, moments: bool = True
+) -> TokenScores:
+    """Score sequences in one teacher-forced pass.
+
+    Args:
+        model: a causal language model, in eval mode.
+        tokens: (N, T) token ids, every position text.
+        batch_tokens: tokens per forward pass; no influence on the result beyond rounding.
+        moments: also the mean and standard deviation that Min-K%++ needs.
+
+    Raises:
+        InputError: `tokens` is no (N, T) table with T >= 2, or holds ids outside the vocabulary.
+    """
+    rows = check_tokens(model, tokens)
+    parts: list[list[Tensor]] = [[] for _ in range(5)]
+    size = max(1, batch_tokens // rows.shape[1])
+    for batch in rows.split(size):
+        scored = [_score_logits(logits, truth, moments) for logits, truth in _logits(model, batch)]
+        for part, slices in zip(parts, zip(*scored, strict=True), strict=True):
+            part.append(torch.cat(slices).view(len(batch), -1))
+    arrays = [
+        torch.cat(part).cpu().numpy() if part else np.zeros((0, rows.shape[1] - 1), dtype)
+        for part, dtype in zip(parts, (bool, np.int64, *[np.float32] * 3), strict=True)
+    ]
+    return TokenScores(*arrays)
+
+
+def memorization_accuracy(model: PreTrainedModel, tokens: ArrayLike) -> np.ndarray:
+    """(N,) MA alone, the cheap number a stop rule asks for first; arguments as `score_tokens`."""
+    return score_tokens(model, tokens, moments=False).ma
+
+
+@torch.no_grad()
+def extraction_likelihood(
+    model: PreTrainedModel,
+    tokens: ArrayLike,
+    n: int,
+    *,
+    scores: TokenScores | None = None,
+    memory_bytes: int = 2**30,
+) -> np.ndarray:
+    """(N,) float64, extraction likelihood EL_n of each sequence.
+
+    Every prefix of 1..T-1 tokens is continued greedily to length T. o_i is the number of n-grams
+    of the continuation, repeats counted, that occur in the true suffix, over the number of
+    n-grams of the true suffix; EL_n = sum_i o_i / (T - n) (Jang et al. 2023).
+
+    An end-of-text token (`generation_config.eos_token_id`) that the model emits ends its
+    continuation there, also when that token is the true one: what a `generate` call of that
+    prefix alone returns. Inside a prefix the token is text like any other. (The published code
+    fills ended rows up with padding while others of their batch go on; for sequences without an
+    end-of-text token both are equal.)
+
+    In float32 the values are those of the naive loop, prefix by prefix. In bfloat16 or float16
+    two logits are often equal to the last bit, and which is greater then depends on the shapes
+    of the matrix products: a continuation may differ from the naive loop's from such a tie on.
+
+    Args:
+        model: a causal language model, in eval mode.
+        tokens: (N, T) token ids, every position text.
+        n: length of the n-grams, 1 <= n < T.
+        scores: `score_tokens` of the same model and tokens, if already known.
+        memory_bytes: bound on the key-value caches held at a time.
+
+    Raises:
+        InputError: `n` is out of range, or `tokens` is not as `score_tokens` wants it.
+    """
+    rows = check_tokens(model, tokens)
+    length = rows.shape[1]
+    if not 1 <= n < length:
+        raise InputError(
+            f"EL_n: n is {n}; for sequences of {length} tokens choose 1 to {length - 1}"
+        )
+    if scores is None:
+        scores = score_tokens(model, tokens, moments=False)
+    greedy = torch.from_numpy(scores.greedy).to(rows.device)
+    matches, finite = prefix_matches(model, rows, greedy, n, memory_bytes)
+    available = np.arange(length - 1, n - 1, -1) - n + 1  # n-grams of the suffix, prefixes 1..T-n
+    likelihood = (matches / available).sum(axis=1) / (length - n)
+    return np.where(finite & scores.finite, likelihood, np.nan)
+
+
+def check_tokens(model: PreTrainedModel, tokens: ArrayLike) -> Tensor:
+    """Token ids as an (N, T) int64 tensor on the model's device.
+
+    Raises:
+        InputError: not two dimensions, fewer than two tokens a sequence, or ids outside the
+            vocabulary.
+    """
+    rows = torch.as_tensor(np.asarray(tokens) if not isinstance(tokens, Tensor) else tokens)
+    if rows.ndim != 2 or rows.is_floating_point():
+        raise InputError(
+            f"tokens: expected integers of shape (sequences, length), got {rows.dtype} of shape"
+            f" {tuple(rows.shape)}"
+        )
+    if rows.shape[1] < 2:
+        raise InputError(f"tokens: sequences of {rows.shape[1]} tokens; at least 2 are needed")
+    vocabulary = model.get_input_embeddings().num_embeddings
+    outside = (rows < 0) | (rows >= vocabulary)
+    if outside.any():
+        row, column = (int(i) for i in outside.nonzero()[0])
+        raise InputError(
+            f"tokens: id {int(rows[row, column])} at row {row}, column {column} is outside the"
+            f" model's vocabulary of {vocabulary}; use the tokenizer of this model"
+        )
+    return rows.to(model.device, torch.int64)
+
+
+def _logits(model: PreTrainedModel, batch: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Slices of next-token logits (c, V) in float32, with the true tokens (c,)."""
+    truth = batch[:, 1:].flatten()
+    if _head_is_last(model, batch):
+        hidden = model.base_model(batch[:, :-1], use_cache=False).last_hidden_state.flatten(0, 1)
+        head = model.get_output_embeddings()
+        size = max(1, LOGIT_BYTES // (4 * head.weight.shape[0]))
+        for part, true in zip(hidden.split(size), truth.split(size), strict=True):
+            yield head(part).float(), true
+    else:
+        for sequence in batch:
+            yield model(sequence[None, :-1], use_cache=False).logits[0].float(), sequence[1:]
+
+
+def _head_is_last(model: PreTrainedModel, batch: Tensor) -> bool:
+    """Whether logits are exactly head(body(tokens)): some architectures scale or cap them."""
+    head, body = model.get_output_embeddings(), model.base_model
+    if head is None or body is model:
+        return False
+    probe = batch[:1, :2]
+    whole = model(probe, use_cache=False).logits
+    return torch.equal(whole, head(body(probe, use_cache=False).last_hidden_state))
+
+
+def _score_logits(logits: Tensor, truth: Tensor, moments: bool) -> tuple[Tensor, ...]:
+    """Hits, greedy token, log p(truth), and mean and std of log p; logits (c, V) are overwritten."""
+    top, greedy = logits.max(dim=-1)
+    shifted = logits.sub_(top[:, None])
+    chosen = shifted.gather(1, truth[:, None])[:, 0]
+    weights = shifted.exp()
+    total = weights.sum(dim=-1)
+    log_total = total.log()
+    if moments:
+        average = torch.linalg.vecdot(weights, shifted) / total
+        deviation = shifted.sub_(average[:, None]).square_()
+        mean = average - log_total
+        std = (torch.linalg.vecdot(weights, deviation) / total).sqrt()
+    else:
+        mean = std = torch.full_like(total, torch.nan)
+    return greedy == truth, greedy, chosen - log_total, mean, std
