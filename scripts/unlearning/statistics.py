@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
@@ -47,7 +47,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     mean = float(values.mean())
     if n == 1:
         return Interval(mean, NAN, NAN, 1)
-    half = stats.t.ppf(0.5 + confidence / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    # the special functions behind stats.t: a hundred times quicker, and tables ask for thousands
+    half = float(special.stdtrit(n - 1, 0.5 + confidence / 2) * values.std(ddof=1) / np.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
 
 
@@ -75,7 +76,10 @@ def paired_difference(
         if np.abs(differences).max() <= 1e-12:
             return Difference(0.0, 0.0, 0.0, interval.n, 1.0)
         return Difference(interval.mean, NAN, NAN, interval.n, NAN)
-    p = float(stats.ttest_1samp(differences, 0.0).pvalue) if interval.n >= 2 else NAN
+    if interval.n < 2:
+        return Difference(interval.mean, NAN, NAN, interval.n, NAN)
+    t = interval.mean / (differences.std(ddof=1) / np.sqrt(interval.n))
+    p = float(2 * special.stdtr(interval.n - 1, -abs(t)))
     return Difference(interval.mean, interval.low, interval.high, interval.n, p)
 
 
@@ -105,7 +109,10 @@ def proportion_interval(hits: int, n: int, confidence: float = 0.95) -> Interval
     if n == 0:
         return Interval(NAN, NAN, NAN, 0)
     low, high = proportion_confint(hits, n, alpha=1 - confidence, method="wilson")
-    return Interval(hits / n, float(low), float(high), n)
+    # the formula's rounding leaves 1e-17 where the bound is 0 or 1
+    low = 0.0 if hits == 0 else float(low)
+    high = 1.0 if hits == n else float(high)
+    return Interval(hits / n, low, high, n)
 
 
 def proportion_difference(
@@ -136,6 +143,22 @@ def percentile_interval(samples: np.ndarray, confidence: float = 0.95) -> tuple[
     """The percentile interval of bootstrap samples; NaN bounds if any sample is NaN."""
     low, high = np.quantile(samples, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
+
+
+def bootstrap_interval(
+    values: Sequence[float],
+    statistic: Callable[..., np.ndarray],
+    generator: np.random.Generator,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Interval:
+    """statistic(values) with a percentile bootstrap; arguments as of `bootstrap_difference`."""
+    values = np.asarray(values, dtype=float)
+    if not len(values):
+        return Interval(NAN, NAN, NAN, 0)
+    samples = statistic(values[resample_indices(len(values), resamples, generator)], axis=1)
+    low, high = percentile_interval(samples, confidence)
+    return Interval(float(statistic(values, axis=0)), low, high, len(values))
 
 
 def bootstrap_difference(

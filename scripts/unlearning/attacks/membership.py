@@ -230,9 +230,7 @@ def attack_run(run: pd.DataFrame, settings: AttackSettings) -> list[dict]:
     return rows + _extraction(members, non_members, settings.confidence)
 
 
-def _extraction(
-    members: pd.DataFrame, non_members: pd.DataFrame, confidence: float
-) -> list[dict]:
+def _extraction(members: pd.DataFrame, non_members: pd.DataFrame, confidence: float) -> list[dict]:
     """Rates of verbatim greedy extraction, Wilson intervals: of members and of non-members."""
     counts = {}
     rates = {}

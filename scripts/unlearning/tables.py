@@ -1,0 +1,651 @@
+"""Tidy result tables: from rows per sequence and item to one row per measured thing.
+
+Everything is first reduced to one value per run and metric (`per_run`); averages over runs and
+paired differences between methods are taken from there, so that every number in a table can be
+traced to its runs.
+
+What n counts. In an average over one cell (model x forget size) n counts forget-set draws (seeds).
+The draws come from one pool, so the sets overlap, and the sets of one seed are nested: they are not
+independent, and intervals over them understate what a fresh pool would bring. Where cells are
+pooled, n counts cells, each the mean over its draws, for the same reason.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from unlearning.attacks.membership import BLACK_BOX, CHANGES, EXTRACTION
+from unlearning.errors import InputError
+from unlearning.forgetting import SIDES, count_outliers, describe, thresholds_of
+from unlearning.statistics import (
+    bootstrap_difference,
+    bootstrap_interval,
+    holm,
+    mean_interval,
+    paired_difference,
+    proportion_difference,
+    proportion_interval,
+    unpaired_difference,
+)
+
+KEYS = ["model", "forget_size", "unlearner", "seed"]
+CELL = ["model", "forget_size", "unlearner"]
+ALL = "all"
+DRAWS = "forget-set draws"
+CELLS = "cells (model x forget size), each the mean over its draws"
+
+METHODS = {
+    "original": "original",
+    "control": "never trained on it",
+    "ga": "GA",
+    "sga": "SGA",
+    "ta": "TA",
+    "tau": "TAU",
+    "sga_each": "SGA-each (ours)",
+    "ta_then_sga": "TA→SGA (ours)",
+}
+"""Display names of the registered rows, in the order of every table and legend."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is called, its unit, and which direction is better ("" where none is)."""
+
+    label: str
+    unit: str
+    better: str = ""
+
+
+METRICS = {
+    "ma": Metric("mean g", "MA, 0..1"),
+    "ma_max": Metric("largest g", "MA, 0..1", "lower"),
+    "ma_min": Metric("smallest g", "MA, 0..1"),
+    "ma_spread": Metric("spread of g", "standard deviation of MA", "lower"),
+    "el": Metric("extraction likelihood", "EL, 0..1", "lower"),
+    "el_max": Metric("largest extraction likelihood", "EL, 0..1", "lower"),
+    "loss": Metric("loss on the forget set", "nats per token"),
+    "verbatim_run": Metric("longest verbatim run, mean", "tokens", "lower"),
+    "verbatim_run_max": Metric("longest verbatim run, largest", "tokens", "lower"),
+    "extracted": Metric("emitted verbatim", "share of sequences", "lower"),
+    "outliers_paper": Metric("c(D_f), fixed band", "sequences", "lower"),
+    "under_forgotten_paper": Metric("still memorized, fixed band", "sequences", "lower"),
+    "over_forgotten_paper": Metric("over-forgotten, fixed band", "sequences", "lower"),
+    "outliers_paper_rate": Metric("c(D_f), fixed band", "share of the set", "lower"),
+    "under_forgotten_paper_rate": Metric(
+        "still memorized, fixed band", "share of the set", "lower"
+    ),
+    "over_forgotten_paper_rate": Metric("over-forgotten, fixed band", "share of the set", "lower"),
+    "outliers_calibrated": Metric("c(D_f), calibrated band", "sequences", "lower"),
+    "under_forgotten_calibrated": Metric("still memorized, calibrated band", "sequences", "lower"),
+    "over_forgotten_calibrated": Metric("over-forgotten, calibrated band", "sequences", "lower"),
+    "outliers_calibrated_rate": Metric("outliers c(D_f)/|D_f|", "share of the set", "lower"),
+    "under_forgotten_calibrated_rate": Metric(
+        "still memorized, calibrated band", "share of the set", "lower"
+    ),
+    "over_forgotten_calibrated_rate": Metric(
+        "over-forgotten, calibrated band", "share of the set", "lower"
+    ),
+    "unseen_outliers_paper_rate": Metric("unseen outside the fixed band", "share of unseen"),
+    "unseen_outliers_calibrated_rate": Metric(
+        "unseen outside the calibrated band", "share of unseen"
+    ),
+    "excess_outliers_rate": Metric(
+        "outliers in excess of unseen sequences", "difference of shares", "lower"
+    ),
+    "unseen_ma": Metric("mean g of unseen sequences", "MA, 0..1"),
+    "unseen_ma_spread": Metric("spread of g of unseen sequences", "standard deviation of MA"),
+    "unseen_loss": Metric("loss on unseen sequences", "nats per token"),
+    "unseen_extracted": Metric("unseen emitted verbatim", "share of sequences"),
+    "retained_ma": Metric("mean g of planted sequences not to be forgotten", "MA, 0..1"),
+    "mean_met": Metric("runs whose mean g is below the threshold", "share of runs"),
+    "attack_auc_loss": Metric("attack by loss, one-sided", "AUC", "lower"),
+    "attack_auc_worst": Metric("worst attack, two-sided", "AUC", "lower"),
+    "attack_tpr_at_5_worst": Metric("worst attack, two-sided", "TPR at 5 % FPR", "lower"),
+    "attack_auc_change": Metric("attack by change against the original", "AUC", "lower"),
+    "utility_accuracy": Metric("task accuracy", "mean over tasks", "higher"),
+    "utility_last_word": Metric("last-word accuracy", "share correct", "higher"),
+    "dialogue_f1": Metric("dialogue F1", "mean over sets, 0..1", "higher"),
+    "perplexity": Metric("perplexity", "per token", "lower"),
+    "nats_per_token": Metric("log-perplexity", "nats per token", "lower"),
+    "epochs": Metric("epochs", "optimizer steps"),
+    "n_diverged": Metric("diverged runs", "runs"),
+    "n_cap": Metric("runs that hit the epoch limit", "runs"),
+}
+"""Every metric of per_run.csv, main.csv and gains.csv, in the order of the tables."""
+
+COUNTED = {"n_diverged", "n_cap"}
+"""Metrics whose row in main.csv is a sum over runs, not a mean."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSettings:
+    """How tables are made.
+
+    Attributes:
+        models: display order, smallest first; models left out follow in alphabetical order.
+        baselines: methods to compare against.
+        proposals: methods that are compared with each baseline.
+        accuracy_kinds: kinds of task that enter the mean accuracy. The paper's table leaves
+            last-word prediction (LAMBADA) out of its mean, and so do we.
+        confidence: of all intervals.
+        seed: of the bootstrap of the spread of g in original.csv.
+    """
+
+    models: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ("ga", "ta")
+    proposals: tuple[str, ...] = ("sga", "tau", "sga_each", "ta_then_sga")
+    accuracy_kinds: tuple[str, ...] = ("choice",)
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a confidence that is none."""
+        if not 0 < self.confidence < 1:
+            raise InputError(f"confidence: {self.confidence} is not within 0..1; give e.g. 0.95")
+
+
+def method_order(labels: Iterable[str]) -> list[str]:
+    """Registered methods in their order, then others alphabetically."""
+    labels = set(map(str, labels))
+    return [m for m in METHODS if m in labels] + sorted(labels - set(METHODS))
+
+
+def method_name(label: str) -> str:
+    """A method's display name; one that is not registered is shown by its own label."""
+    return METHODS.get(label, label)
+
+
+def model_order(labels: Iterable[str], given: Sequence[str] = ()) -> list[str]:
+    """Models in the given order, then others alphabetically."""
+    labels = set(map(str, labels))
+    return [m for m in given if m in labels] + sorted(labels - set(given))
+
+
+def arrange(table: pd.DataFrame, models: Sequence[str], then: Sequence[str] = ()) -> pd.DataFrame:
+    """Sort rows by model, forget size, unlearner (display order) and further columns."""
+    keys = [name for name in ("model", "forget_size", "unlearner", "seed") if name in table]
+    orders = {
+        "model": model_order(table["model"], models),
+        "metric": list(METRICS),
+    }
+    if "unlearner" in table:
+        orders["unlearner"] = method_order(table["unlearner"])
+
+    def rank(column: pd.Series) -> pd.Series:
+        order = orders.get(column.name)
+        if order is None or not set(column) <= set(order):
+            return column
+        return column.map({label: i for i, label in enumerate(order)})
+
+    return table.sort_values([*keys, *then], key=rank, kind="stable", ignore_index=True)
+
+
+def require(table: pd.DataFrame, columns: Iterable[str], name: str) -> None:
+    """Raise InputError naming the first column that `table` lacks."""
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise InputError(f"{name}: no column '{missing[0]}'; make the file again")
+
+
+# One value per run -----------------------------------------------------------------------------
+
+
+def memorization_metrics(memorization: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
+    """Forget-set memorization, c(D_f) and its sides, per run: columns KEYS, metric, value."""
+    require(memorization, [*KEYS, "split", "ma", "el", "loss", "verbatim_run"], "memorization")
+    rows = []
+    for key, run in memorization[memorization["split"] == "forget"].groupby(KEYS):
+        limits = thresholds_of(thresholds, str(key[0]))
+        g = describe(run["ma"])
+        values = {
+            "ma": g["mean"],
+            "ma_max": g["max"],
+            "ma_min": g["min"],
+            "ma_spread": g["spread"],
+            "el": run["el"].mean(),
+            "el_max": run["el"].max(),
+            "loss": run["loss"].mean(),
+            "mean_met": np.nan if np.isnan(g["mean"]) else float(g["mean"] < limits.ma_mean),
+        }
+        # an integer column cannot hold the NaN of a diverged run
+        runs = run["verbatim_run"].where(run["ma"].notna()).astype(float)
+        values |= {"verbatim_run": runs.mean(), "verbatim_run_max": runs.max()}
+        for band, name in ((limits.paper, "paper"), (limits.calibrated, "calibrated")):
+            for side, count in count_outliers(run["ma"], band).items():
+                label = "outliers" if side == "both" else side
+                values[f"{label}_{name}"] = count
+                values[f"{label}_{name}_rate"] = count / len(run)
+        rows += [(*key, metric, value) for metric, value in values.items()]
+    kept = memorization[memorization["split"] == "retained"].groupby(KEYS)["ma"].mean()
+    rows += [(*key, "retained_ma", value) for key, value in kept.items()]
+    return pd.DataFrame(rows, columns=[*KEYS, "metric", "value"])
+
+
+def unseen_metrics(membership: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
+    """The control of c(D_f): unseen "attack" sequences on the same model, per run."""
+    require(membership, [*KEYS, "split", "half", "ma", "loss"], "membership")
+    unseen = membership[(membership["split"] == "unseen") & (membership["half"] == "attack")]
+    rows = []
+    for key, run in unseen.groupby(KEYS):
+        limits = thresholds_of(thresholds, str(key[0]))
+        g = describe(run["ma"])
+        values = {
+            "unseen_ma": g["mean"],
+            "unseen_ma_spread": g["spread"],
+            "unseen_loss": run["loss"].mean(),
+        }
+        for band, name in ((limits.paper, "paper"), (limits.calibrated, "calibrated")):
+            count = count_outliers(run["ma"], band)["both"]
+            values[f"unseen_outliers_{name}_rate"] = count / len(run)
+        rows += [(*key, metric, value) for metric, value in values.items()]
+    return pd.DataFrame(rows, columns=[*KEYS, "metric", "value"])
+
+
+def attack_metrics(attack_runs: pd.DataFrame) -> pd.DataFrame:
+    """Headline attack numbers per run.
+
+    The worst case is the largest two-sided value over the black-box scores. A maximum over several
+    scores lies above 0.5 even when there is nothing to find: its chance level is the control
+    model's value, not 0.5.
+    """
+    require(attack_runs, [*KEYS, "score", "side", "metric", "value"], "attack_runs")
+    black_box = attack_runs["score"].isin(BLACK_BOX) & (attack_runs["side"] == "two")
+    change = attack_runs["score"].isin(CHANGES) & (attack_runs["side"] == "two")
+    loss = (attack_runs["score"] == "loss") & (attack_runs["side"] == "one")
+    extraction = attack_runs["score"] == EXTRACTION
+    auc = attack_runs["metric"] == "auc"
+    chosen = {
+        "attack_auc_loss": loss & auc,
+        "attack_auc_worst": black_box & auc,
+        "attack_tpr_at_5_worst": black_box & (attack_runs["metric"] == "tpr_at_5"),
+        "attack_auc_change": change & auc,
+        "extracted": extraction & (attack_runs["metric"] == "rate"),
+        "unseen_extracted": extraction & (attack_runs["metric"] == "rate_unseen"),
+    }
+    parts = []
+    for metric, rows in chosen.items():
+        worst = attack_runs[rows].groupby(KEYS)["value"].max().reset_index()
+        parts.append(worst.assign(metric=metric))
+    return pd.concat(parts, ignore_index=True)[[*KEYS, "metric", "value"]]
+
+
+def task_values(utility: pd.DataFrame) -> pd.DataFrame:
+    """One value per run and task.
+
+    Returns:
+        Columns KEYS, task, kind, metric ("accuracy", "f1" or "nats_per_token"), value, items. Items
+        are weighted; for perplexity tasks the value is summed nats over scored tokens.
+    """
+    require(utility, [*KEYS, "task", "kind", "item", "value", "weight"], "utility")
+    measure = {
+        "choice": "accuracy",
+        "last_word": "accuracy",
+        "dialogue": "f1",
+        "perplexity": "nats_per_token",
+    }
+    unknown = set(utility["kind"]) - set(measure)
+    if unknown:
+        raise InputError(f"utility: unknown kind '{min(unknown)}'; known: {', '.join(measure)}")
+    # a perplexity item is a sum of nats already, any other item is a value to be weighted
+    summed = utility["value"].where(
+        utility["kind"] == "perplexity", utility["value"] * utility["weight"]
+    )
+    table = utility[[*KEYS, "task", "kind"]].assign(
+        summed=summed, weight=utility["weight"].where(summed.notna()), items=1
+    )
+    table = table.groupby([*KEYS, "task", "kind"]).sum(min_count=1).reset_index()
+    table["value"] = table["summed"] / table["weight"]
+    table["metric"] = table["kind"].map(measure)
+    return table[[*KEYS, "task", "kind", "metric", "value", "items"]]
+
+
+def utility_metrics(tasks: pd.DataFrame, accuracy_kinds: Sequence[str]) -> pd.DataFrame:
+    """Suite means per run: every task counts the same. A NaN task makes its mean NaN."""
+    chosen = {
+        "utility_accuracy": tasks["kind"].isin(accuracy_kinds),
+        "utility_last_word": tasks["kind"] == "last_word",
+        "dialogue_f1": tasks["kind"] == "dialogue",
+        "nats_per_token": tasks["kind"] == "perplexity",
+    }
+    parts = []
+    for metric, rows in chosen.items():
+        grouped = tasks[rows].groupby(KEYS)["value"]
+        mean = grouped.mean().where(grouped.count() == grouped.size()).reset_index()
+        parts.append(mean.assign(metric=metric))
+    nats = parts[-1]
+    # exp of more than 700 nats is no number any more
+    perplexity = np.exp(nats["value"].where(nats["value"] < 700))
+    parts.append(nats.assign(metric="perplexity", value=perplexity))
+    return pd.concat(parts, ignore_index=True)[[*KEYS, "metric", "value"]]
+
+
+def run_metrics(runs: pd.DataFrame) -> pd.DataFrame:
+    """Epochs and failures per run. Seconds are in `cost_table`, apart from what is repeatable."""
+    require(runs, [*KEYS, "status", "epochs"], "runs")
+    diverged = runs["status"] == "diverged"
+    values = {
+        "epochs": runs["epochs"].astype(float).where(~diverged),
+        "n_diverged": diverged.astype(float),
+        "n_cap": (runs["status"] == "cap").astype(float),
+    }
+    parts = [runs[KEYS].assign(metric=metric, value=value) for metric, value in values.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def per_run(
+    memorization: pd.DataFrame,
+    membership: pd.DataFrame,
+    attack_runs: pd.DataFrame,
+    tasks: pd.DataFrame,
+    runs: pd.DataFrame,
+    thresholds: pd.DataFrame,
+    settings: TableSettings,
+) -> pd.DataFrame:
+    """Every metric of every run: columns KEYS, metric, value; NaN for a diverged run.
+
+    Args:
+        memorization: rows per run and sequence.
+        membership: raw attack scores per run and sequence.
+        attack_runs: attack success per run.
+        tasks: as `task_values` returns it.
+        runs: one row per run of an unlearner (the original and the control have none).
+        thresholds: one row per model.
+        settings: order and kinds.
+    """
+    table = pd.concat(
+        [
+            memorization_metrics(memorization, thresholds),
+            unseen_metrics(membership, thresholds),
+            attack_metrics(attack_runs),
+            utility_metrics(tasks, settings.accuracy_kinds),
+            run_metrics(runs),
+        ],
+        ignore_index=True,
+    )
+    wide = table.pivot(index=KEYS, columns="metric", values="value")
+    excess = wide["outliers_calibrated_rate"] - wide["unseen_outliers_calibrated_rate"]
+    excess = excess.rename("value").reset_index().assign(metric="excess_outliers_rate")
+    table = pd.concat([table, excess[table.columns]], ignore_index=True)
+    return arrange(table, settings.models, ["metric"])
+
+
+# Averages over forget-set draws ------------------------------------------------------------------
+
+
+def average(
+    table: pd.DataFrame, by: Sequence[str], value: str = "value", confidence: float = 0.95
+) -> pd.DataFrame:
+    """Mean and interval of `value` in each group of `by`: columns by, mean, low, high, n."""
+    rows = []
+    for key, group in table.groupby(list(by), sort=False, dropna=False):
+        interval = mean_interval(group[value].to_numpy(dtype=float), confidence)
+        rows.append((*key, interval.mean, interval.low, interval.high, interval.n))
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])
+
+
+def main_table(runs: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+    """Every metric averaged over draws: columns CELL, metric, mean, low, high, n.
+
+    Args:
+        runs: as `per_run` returns it.
+        settings: confidence.
+
+    Returns:
+        n counts the draws with a value. The rows n_diverged and n_cap hold the number of such runs
+        in `mean`, no interval, and the number of all runs in n.
+    """
+    table = average(runs, [*CELL, "metric"], confidence=settings.confidence)
+    counted = table["metric"].isin(COUNTED)
+    table.loc[counted, "mean"] = (table["mean"] * table["n"]).round()
+    table.loc[counted, ["low", "high"]] = np.nan
+    return table
+
+
+def cost_table(runs: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+    """Wall time per run, averaged: the one table that differs from one execution to the next."""
+    require(runs, [*KEYS, "seconds"], "runs")
+    table = runs[KEYS].assign(metric="seconds", value=runs["seconds"])
+    table = arrange(table, settings.models)
+    return average(table, [*CELL, "metric"], confidence=settings.confidence)
+
+
+def outlier_table(
+    memorization: pd.DataFrame,
+    membership: pd.DataFrame,
+    thresholds: pd.DataFrame,
+    settings: TableSettings,
+) -> pd.DataFrame:
+    """c(D_f) and its sides, beside the same count on unseen sequences of the same model.
+
+    Returns:
+        Columns CELL, split ("forget" or "unseen", the "attack" half), band ("paper" or
+        "calibrated"), side ("both", "under_forgotten", "over_forgotten"), metric ("count" or
+        "rate"), mean, low, high, n (draws).
+    """
+    forget = memorization.loc[memorization["split"] == "forget", [*KEYS, "split", "ma"]]
+    unseen = membership[(membership["split"] == "unseen") & (membership["half"] == "attack")]
+    rows = []
+    both = pd.concat([forget, unseen[[*KEYS, "split", "ma"]]])
+    for key, run in both.groupby([*KEYS, "split"]):
+        limits = thresholds_of(thresholds, str(key[0]))
+        for band, name in ((limits.paper, "paper"), (limits.calibrated, "calibrated")):
+            counts = count_outliers(run["ma"], band)
+            for side in SIDES:
+                rows.append((*key, name, side, "count", counts[side]))
+                rows.append((*key, name, side, "rate", counts[side] / len(run)))
+    extra = ["split", "band", "side", "metric"]
+    table = pd.DataFrame(rows, columns=[*KEYS, *extra, "value"])
+    return average(arrange(table, settings.models), [*CELL, *extra], confidence=settings.confidence)
+
+
+def attack_table(attack_runs: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+    """Attack success averaged over draws: columns CELL, score, side, metric, mean, low, high, n."""
+    table = arrange(attack_runs, settings.models)
+    return average(table, [*CELL, "score", "side", "metric"], confidence=settings.confidence)
+
+
+def utility_table(tasks: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+    """Each task averaged over draws, and its paired change against the original model.
+
+    Args:
+        tasks: as `task_values` returns it.
+        settings: order and confidence.
+
+    Returns:
+        Columns CELL, task, kind, metric, mean, low, high, change, change_low, change_high, n
+        (draws), items. All models answer the same items, so the change is paired; intervals are
+        over draws and say nothing about other items.
+    """
+    by = [*CELL, "task", "kind", "metric"]
+    table = arrange(tasks, settings.models, ["kind", "task"])
+    join = ["model", "forget_size", "seed", "task"]
+    original = table.loc[table["unlearner"] == "original", [*join, "value"]]
+    table = table.merge(original, on=join, how="left", suffixes=("", "_original"))
+    rows = []
+    for key, group in table.groupby(by, sort=False):
+        mean = mean_interval(group["value"], settings.confidence)
+        change = paired_difference(group["value"], group["value_original"], settings.confidence)
+        bounds = (change.low, change.high)
+        if np.isnan(bounds).any() and change.n > 1:
+            bounds = (change.mean, change.mean)  # the same items lost in every draw
+        rows.append(
+            (*key, mean.mean, mean.low, mean.high, change.mean, *bounds, mean.n)
+            + (int(group["items"].iloc[0]),)
+        )
+    columns = ["mean", "low", "high", "change", "change_low", "change_high", "n", "items"]
+    return pd.DataFrame(rows, columns=[*by, *columns])
+
+
+# The original models ------------------------------------------------------------------------------
+
+
+def original_table(
+    memorization: pd.DataFrame,
+    membership: pd.DataFrame,
+    sequences: pd.DataFrame,
+    settings: TableSettings,
+) -> pd.DataFrame:
+    """What the models knew before unlearning, planted sequences beside unseen ones.
+
+    Returns:
+        Columns model, unlearner ("original" or "control"), split ("planted", "unseen" or
+        "planted - unseen"), repetitions ("all" or how often it stood in the training text),
+        metric (ma, ma_spread, el, loss, verbatim_run, extracted), mean, low, high, n.
+        n counts sequences (for a difference: the planted ones). Intervals: Student t for means,
+        Welch for their difference, percentile bootstrap for the spread, Wilson and Newcombe for
+        shares. Extraction is known for sequences that are in some forget set, and unseen ones.
+    """
+    known = memorization[memorization["unlearner"].isin(["original", "control"])]
+    keys = ["model", "unlearner", "sequence_id"]
+    known = known.drop_duplicates(keys)[[*keys, "ma", "el", "loss", "verbatim_run"]]
+    emitted = membership.drop_duplicates(keys)[[*keys, "extracted"]]
+    table = known.merge(emitted, on=keys, how="left").merge(
+        sequences[["sequence_id", "split", "repetitions"]], on="sequence_id"
+    )
+    rows = []
+    for number, ((model, role), group) in enumerate(table.groupby(["model", "unlearner"])):
+        generator = np.random.default_rng([settings.seed, number])
+        planted = group[group["split"] == "planted"]
+        unseen = group[group["split"] == "unseen"]
+        parts = [("planted", ALL, planted), ("unseen", ALL, unseen)]
+        levels = sorted(planted["repetitions"].unique())
+        if len(levels) <= 12:
+            parts += [
+                ("planted", str(level), planted[planted["repetitions"] == level])
+                for level in levels
+            ]
+        for split, repetitions, part in parts:
+            for metric, interval in _levels(part, generator, settings.confidence).items():
+                rows.append((model, role, split, repetitions, metric, interval))
+        gap = _gaps(planted, unseen, generator, settings.confidence)
+        rows += [(model, role, "planted - unseen", ALL, m, interval) for m, interval in gap.items()]
+    columns = ["model", "unlearner", "split", "repetitions", "metric"]
+    table = pd.DataFrame(rows, columns=[*columns, "interval"])
+    for name in ("mean", "low", "high", "n"):
+        table[name] = [getattr(interval, name) for interval in table["interval"]]
+    return arrange(table.drop(columns="interval"), settings.models)
+
+
+def _levels(part: pd.DataFrame, generator: np.random.Generator, confidence: float) -> dict:
+    emitted = part["extracted"].dropna().astype(bool)
+    levels = {
+        name: mean_interval(part[name], confidence) for name in ("ma", "el", "loss", "verbatim_run")
+    }
+    spread = bootstrap_interval(part["ma"], np.std, generator, confidence=confidence)
+    levels["ma_spread"] = spread
+    levels["extracted"] = proportion_interval(int(emitted.sum()), len(emitted), confidence)
+    return levels
+
+
+def _gaps(
+    planted: pd.DataFrame,
+    unseen: pd.DataFrame,
+    generator: np.random.Generator,
+    confidence: float,
+) -> dict:
+    gaps = {
+        name: unpaired_difference(planted[name], unseen[name], confidence)
+        for name in ("ma", "el", "loss", "verbatim_run")
+    }
+    gaps["ma_spread"] = bootstrap_difference(
+        planted["ma"], unseen["ma"], np.std, generator, confidence=confidence
+    )
+    a, b = (t["extracted"].dropna().astype(bool) for t in (planted, unseen))
+    gaps["extracted"] = proportion_difference(
+        int(a.sum()), len(a), int(b.sum()), len(b), confidence
+    )
+    return gaps
+
+
+# Paired comparisons -------------------------------------------------------------------------------
+
+
+def paired_values(runs: pd.DataFrame, metric: str, left: str, right: str) -> pd.DataFrame:
+    """Values of two methods on the same forget sets: columns model, forget_size, seed, left, right.
+
+    Draws where either has no value (diverged, not run) are left out.
+    """
+    chosen = runs[(runs["metric"] == metric) & runs["unlearner"].isin([left, right])]
+    wide = chosen.pivot(index=["model", "forget_size", "seed"], columns="unlearner", values="value")
+    if left not in wide or right not in wide:
+        columns = ["model", "forget_size", "seed", "left", "right"]
+        return pd.DataFrame(columns=columns)
+    pairs = pd.DataFrame({"left": wide[left], "right": wide[right]})
+    return pairs.dropna().reset_index()
+
+
+def pool_cells(table: pd.DataFrame, values: Sequence[str]) -> tuple[pd.DataFrame, str]:
+    """One row per cell (the mean over its draws), or the draws themselves if there is one cell.
+
+    Returns:
+        The rows, and what they are (`CELLS` or `DRAWS`), for the column n_counts.
+    """
+    if len(table[["model", "forget_size"]].drop_duplicates()) == 1:
+        return table, DRAWS
+    return table.groupby(["model", "forget_size"], sort=False)[list(values)].mean(), CELLS
+
+
+def gains_table(runs: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+    """Paired differences proposal - baseline, per cell, per model and pooled over all cells.
+
+    Args:
+        runs: as `per_run` returns it.
+        settings: who is compared; a method that was not run is left out.
+
+    Returns:
+        Columns model, forget_size (text; "all" where pooled), proposal, baseline, metric, better
+        ("lower", "higher" or ""), mean, low, high, n, n_counts, p, p_holm. Pairs share model,
+        forget size and seed. p is of the paired t-test; p_holm corrects it over the comparisons of
+        the same metric in the same cell.
+    """
+    present = set(runs["unlearner"])
+    pairs = [
+        (proposal, baseline)
+        for proposal in settings.proposals
+        for baseline in settings.baselines
+        if proposal != baseline and {proposal, baseline} <= present
+    ]
+    rows = []
+    for proposal, baseline in pairs:
+        for metric in METRICS:
+            if metric in COUNTED:
+                continue
+            values = paired_values(runs, metric, proposal, baseline)
+            if values.empty:
+                continue
+            scopes = [((ALL, ALL), values)]
+            scopes += [((model, ALL), part) for model, part in values.groupby("model")]
+            scopes += list(values.groupby(["model", "forget_size"]))
+            for (model, size), part in scopes:
+                pooled, counts = pool_cells(part, ["left", "right"])
+                d = paired_difference(pooled["left"], pooled["right"], settings.confidence)
+                rows.append(
+                    (model, str(size), proposal, baseline, metric, METRICS[metric].better)
+                    + (d.mean, d.low, d.high, d.n, counts, d.p)
+                )
+    columns = ["model", "forget_size", "proposal", "baseline", "metric", "better"]
+    columns += ["mean", "low", "high", "n", "n_counts", "p"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["p_holm"] = np.nan
+    for _, family in table.groupby(["model", "forget_size", "metric"]):
+        table.loc[family.index, "p_holm"] = holm(family["p"])
+    return _arrange_gains(table, settings)
+
+
+def _arrange_gains(table: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+    models = [ALL, *model_order(set(table["model"]) - {ALL}, settings.models)]
+    order = {
+        "model": models,
+        "forget_size": [ALL, *sorted(set(table["forget_size"]) - {ALL}, key=int)],
+        "proposal": list(settings.proposals),
+        "baseline": list(settings.baselines),
+        "metric": list(METRICS),
+    }
+    return table.sort_values(
+        list(order),
+        key=lambda c: c.map({label: i for i, label in enumerate(order[c.name])}),
+        kind="stable",
+        ignore_index=True,
+    )
