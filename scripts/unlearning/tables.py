@@ -10,7 +10,7 @@ independent, and intervals over them understate what a fresh pool would bring. W
 pooled, n counts cells, each the mean over its draws, for the same reason.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -582,9 +582,23 @@ def pool_cells(table: pd.DataFrame, values: Sequence[str]) -> tuple[pd.DataFrame
     Returns:
         The rows, and what they are (`CELLS` or `DRAWS`), for the column n_counts.
     """
-    if len(table[["model", "forget_size"]].drop_duplicates()) == 1:
-        return table, DRAWS
-    return table.groupby(["model", "forget_size"], sort=False)[list(values)].mean(), CELLS
+    cells = table.groupby(["model", "forget_size"], sort=False)[list(values)].mean()
+    return (cells.reset_index(), CELLS) if len(cells) > 1 else (table, DRAWS)
+
+
+def _scopes(values: pd.DataFrame) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray, str]]:
+    """What is compared where: all cells, each model's cells, each cell's draws."""
+    cells = values.groupby(["model", "forget_size"], sort=False)[["left", "right"]].mean()
+    cells = cells.reset_index()
+    for model in (ALL, *cells["model"].unique()):
+        pooled = cells if model == ALL else cells[cells["model"] == model]
+        counts = CELLS
+        if len(pooled) == 1:
+            pooled = values if model == ALL else values[values["model"] == model]
+            counts = DRAWS
+        yield (model, ALL), pooled["left"].to_numpy(), pooled["right"].to_numpy(), counts
+    for (model, size), draws in values.groupby(["model", "forget_size"], sort=False):
+        yield (model, str(size)), draws["left"].to_numpy(), draws["right"].to_numpy(), DRAWS
 
 
 def gains_table(runs: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
@@ -615,22 +629,17 @@ def gains_table(runs: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
             values = paired_values(runs, metric, proposal, baseline)
             if values.empty:
                 continue
-            scopes = [((ALL, ALL), values)]
-            scopes += [((model, ALL), part) for model, part in values.groupby("model")]
-            scopes += list(values.groupby(["model", "forget_size"]))
-            for (model, size), part in scopes:
-                pooled, counts = pool_cells(part, ["left", "right"])
-                d = paired_difference(pooled["left"], pooled["right"], settings.confidence)
+            for (model, size), left, right, counts in _scopes(values):
+                d = paired_difference(left, right, settings.confidence)
                 rows.append(
-                    (model, str(size), proposal, baseline, metric, METRICS[metric].better)
+                    (model, size, proposal, baseline, metric, METRICS[metric].better)
                     + (d.mean, d.low, d.high, d.n, counts, d.p)
                 )
     columns = ["model", "forget_size", "proposal", "baseline", "metric", "better"]
     columns += ["mean", "low", "high", "n", "n_counts", "p"]
     table = pd.DataFrame(rows, columns=columns)
-    table["p_holm"] = np.nan
-    for _, family in table.groupby(["model", "forget_size", "metric"]):
-        table.loc[family.index, "p_holm"] = holm(family["p"])
+    families = table.groupby(["model", "forget_size", "metric"])["p"]
+    table["p_holm"] = families.transform(lambda p: holm(p.to_numpy()))
     return _arrange_gains(table, settings)
 
 
