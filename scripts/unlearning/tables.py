@@ -12,6 +12,7 @@ pooled, n counts cells, each the mean over its draws, for the same reason.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -658,3 +659,48 @@ def _arrange_gains(table: pd.DataFrame, settings: TableSettings) -> pd.DataFrame
         kind="stable",
         ignore_index=True,
     )
+
+
+# Reading back -------------------------------------------------------------------------------------
+
+TEXT = ("model", "unlearner", "metric", "proposal", "baseline", "better", "repetitions", "winner")
+TEXT += ("runner_up", "tied", "feasible", "nearest", "side", "score", "split", "task")
+
+
+def read_rows(path: Path | str) -> pd.DataFrame:
+    """Read a parquet file of rows, `model` and `unlearner` as text.
+
+    Raises:
+        InputError: the file cannot be read, or it has no rows.
+    """
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as parquet ({error}); make it again") from None
+    if table.empty:
+        raise InputError(f"{path}: has no rows; make it again")
+    for name in ("model", "unlearner"):
+        if name in table:
+            table[name] = table[name].astype(str)
+    return table
+
+
+def read_table(path: Path | str) -> pd.DataFrame:
+    """Read one of the CSV tables: labels as text, empty where empty, other blanks as NaN.
+
+    In gains.csv forget_size is text too, for its "all"; elsewhere it is a number.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=""
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as CSV ({error}); make it again") from None
+    for name in set(TEXT) & set(table.columns):
+        table[name] = table[name].fillna("")
+    if "proposal" in table:
+        table["forget_size"] = table["forget_size"].astype(str)
+    return table

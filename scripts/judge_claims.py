@@ -1,0 +1,34 @@
+"""Judge each claim of the abstract by its rule; write claims.json and claims.md."""
+
+import argparse
+from pathlib import Path
+
+from unlearning.claims import ClaimSettings, as_json, as_markdown, judge
+from unlearning.console import read_settings, run
+from unlearning.files import replacing, write_json
+from unlearning.tables import read_table
+
+
+def main() -> None:
+    """Read the tables, judge, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("per-run", "original", "gains", "solution-space"):
+        parser.add_argument(f"--{name}", type=Path, required=True, help=f"{name} table (CSV)")
+    parser.add_argument("--settings", default="{}", help="JSON, see the class ClaimSettings")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    arguments = parser.parse_args()
+    settings = read_settings(arguments.settings, ClaimSettings)
+    verdicts = judge(
+        read_table(arguments.per_run),
+        read_table(arguments.original),
+        read_table(arguments.gains),
+        read_table(arguments.solution_space),
+        settings,
+    )
+    write_json(as_json(verdicts), arguments.output / "claims.json")
+    with replacing(arguments.output / "claims.md") as scratch:
+        scratch.write_text(as_markdown(verdicts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)
