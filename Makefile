@@ -11,7 +11,6 @@ RESULTS = results/$(RUN)
 
 # jobs are started with `python`: it must be this environment's
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-export PYTHONHASHSEED := 0
 
 .PHONY: demo test lint install lock schema docs clean
 

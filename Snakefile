@@ -27,6 +27,10 @@ include: "rules/unlearning.smk"
 include: "rules/analysis.smk"
 
 
+onstart:
+    hold_folder()
+
+
 rule all:
     default_target: True
     input:

@@ -1,5 +1,6 @@
 """What all rules share: the checked config, the cells of the experiment, names of results."""
 
+import fcntl
 import itertools
 import json
 import os
@@ -56,9 +57,10 @@ wildcard_constraints:
     batch="|".join(BATCHES),
 
 
-def code(script, modules=()):
-    """The script and every library file it imports: an edit of any reruns the rule."""
-    return [os.path.relpath(path) for path in sources(script, tuple(modules))]
+def code(name, modules=()):
+    """Every library file that a script imports: an edit of any reruns the rule."""
+    found = sources(name, tuple(modules))
+    return [os.path.relpath(path) for path in found if path.name != name]
 
 
 def script(name):
@@ -89,3 +91,16 @@ def grown(megabytes):
 def larger_first(wildcards):
     """Priority of a model's jobs: models are listed by size, and long jobs should start first."""
     return MODELS.index(wildcards.model)
+
+
+def hold_folder():
+    """Refuse a second run in this folder.
+
+    The profile switches Snakemake's own lock off: after a kill it stays behind and the next run
+    has to be unlocked by hand. This one ends with the process, however that ends.
+    """
+    hold_folder.file = open(".snakemake/running", "w")
+    try:
+        fcntl.flock(hold_folder.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise WorkflowError("another run is at work in this folder; wait for it, or stop it")

@@ -1,0 +1,97 @@
+"""The config check: what is wrong is said in one line, before anything runs."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unlearning.configuration import check, schema
+from unlearning.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = [ROOT / "config/config.yaml", ROOT / "tests/config/smoke.yaml"]
+
+
+def demo() -> dict:
+    return yaml.safe_load(CONFIGS[0].read_text())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_are_valid_and_stable(path):
+    checked = check(yaml.safe_load(path.read_text()))
+    assert checked["corpus"]["sequence_length"] > 0  # defaults are filled in
+    assert check(copy.deepcopy(checked)) == checked
+    json.dumps(checked, allow_nan=False)
+
+
+def test_the_schema_file_is_up_to_date():
+    assert (ROOT / "config/schema.json").read_text() == schema(), "run `make schema`"
+
+
+def test_every_key_of_the_schema_is_described():
+    for name, block in json.loads(schema())["$defs"].items():
+        for key, value in block["properties"].items():
+            assert value.get("description"), f"{name}.{key} has no description"
+
+
+def put(path: str, value):
+    """A change that sets a dotted key."""
+
+    def change(config: dict) -> None:
+        *parents, last = path.split(".")
+        for part in parents:
+            config = config[part]
+        config[last] = value
+
+    return change
+
+
+def drop(path: str):
+    def change(config: dict) -> None:
+        *parents, last = path.split(".")
+        for part in parents:
+            config = config[part]
+        del config[last]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("modles", {}), r"unknown key 'modles'; did you mean 'models'\?"),
+        (put("unlearning.max_epoch", 3), r"'unlearning.max_epoch'; did you mean 'max_epochs'\?"),
+        (put("models.small.pretraining.hiden_size", 3), r"did you mean 'hidden_size'\?"),
+        (put("models.small.unlearning.rate", 3), r"models.small: unknown key 'rate'"),
+        (put("unlearners.ga.method", "gradient_asc"), "there is no method 'gradient_asc'"),
+        (put("unlearners.ga.stop", "never"), "unlearners.ga.stop: 'never' is no stop rule"),
+        (put("unlearners.sga.gama", 0.5), "unlearners.sga: unknown key 'gama'"),
+        (put("unlearners.ta.k", 3), "unlearners.ta: k: input should be less than 0"),
+        (drop("unlearners.ga.method"), "unlearners.ga: key 'method' is missing"),
+        (put("forget_sets.sizes", [8, 4000]), "4000 is larger than the pool of 128"),
+        (put("forget_sets.sizes", [8, 8]), "names something twice"),
+        (put("forget_sets.sizes", []), "forget_sets.sizes: "),
+        (put("measurement.ngram", 64), "measurement.ngram: 64 does not fit into sequences of 64"),
+        (put("measurement.tasks", {}), "measurement.tasks: .*at least 1"),
+        (put("measurement.tasks.town", "quiz"), "measurement.tasks.town: "),
+        (put("unlearning.learning_rate", "fast"), "unlearning.learning_rate: .*'fast'"),
+        (put("unlearning.learning_rate", -1), "unlearning.learning_rate: .*greater than 0"),
+        (put("run", "../elsewhere"), "run: "),
+        (drop("models"), "key 'models' is missing"),
+        (put("models", {}), "models: "),
+    ],
+)
+def test_a_wrong_config_gets_one_line(change, message):
+    config = demo()
+    change(config)
+    with pytest.raises(InputError, match=message) as caught:
+        check(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers():
+    config = demo()
+    config["unlearning"]["learning_rate"] = "5e-4"  # YAML 1.1 reads 5e-4 as a string
+    assert check(config)["unlearning"]["learning_rate"] == 5e-4

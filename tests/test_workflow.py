@@ -1,0 +1,291 @@
+"""The whole workflow on the smoke config: results, reruns, kills, wrong input."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from running import ROOT, SMOKE, copy_project, environment, snakemake
+from unlearning.sequences import tokens_of
+
+KEYS = ["model", "forget_size", "unlearner", "seed"]
+UNLEARNERS = {"ga", "sga", "ta", "tau", "sga_each", "ta_then_sga"}
+TABLES = ["main", "outliers", "attack", "utility", "gains", "solution_space"]
+
+
+@pytest.fixture(scope="session")
+def results(smoke) -> Path:
+    return smoke / "results/smoke"
+
+
+def rerun(folder: Path) -> str:
+    """What a dry run would do: the names of the rules, in order."""
+    done = snakemake(folder, "--configfile", SMOKE, "-n", "--quiet", "reason")
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def rules_in(text: str) -> set[str]:
+    """Rules of a dry run's job table."""
+    table = text.split("Job stats:")[-1] if "Job stats:" in text else ""
+    return set(re.findall(r"^(\w+) +\d+$", table, re.MULTILINE)) - {"total"}
+
+
+# --- what is there, and is it right ---------------------------------------------------------
+
+
+def test_memorization_has_its_columns_and_every_cell(results):
+    table = pd.read_parquet(results / "memorization.parquet")
+    assert table.columns.tolist() == [
+        *KEYS, "sequence_id", "split", "ma", "el", "loss", "verbatim_run",
+    ]  # fmt: skip
+    cells = table.groupby(["forget_size", "unlearner", "seed"])
+    assert set(table["unlearner"]) == UNLEARNERS | {"original", "control"}
+    assert len(cells) == 2 * 8 * 2
+    assert (cells.size() == 16 + 32).all()
+    for (size, _, _), part in cells:
+        assert (part["split"] == "forget").sum() == size
+        assert (part["split"] == "unseen").sum() == 32
+    assert table[["ma", "el"]].stack().between(0, 1).all()
+
+
+def test_recorded_accuracy_is_what_the_saved_model_does(results):
+    """Recomputed from the published files alone: the model folder and the token rows."""
+    folder = results / "models/tiny"
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    assert AutoTokenizer.from_pretrained(folder).vocab_size <= model.config.vocab_size
+    sequences = pd.read_parquet(results / "sequences.parquet")
+    rows = torch.from_numpy(tokens_of(sequences))
+    with torch.no_grad():
+        hits = model(rows).logits[:, :-1].argmax(-1) == rows[:, 1:]
+    expected = pd.Series(hits.float().mean(1).numpy(), index=sequences["sequence_id"])
+    table = pd.read_parquet(results / "memorization.parquet")
+    recorded = table.query("unlearner == 'original' and forget_size == 8 and seed == 0")
+    recorded = recorded.set_index("sequence_id")["ma"]
+    np.testing.assert_allclose(recorded, expected[recorded.index], atol=1e-6)
+
+
+def test_planted_sequences_are_memorized_and_the_control_does_not_know_them(results):
+    table = pd.read_parquet(results / "memorization.parquet").query("forget_size == 8")
+    mean = table[table["split"] != "unseen"].groupby("unlearner")["ma"].mean()
+    unseen = table[table["split"] == "unseen"].groupby("unlearner")["ma"].mean()
+    assert mean["original"] > unseen["original"] + 0.1
+    assert abs(mean["control"] - unseen["control"]) < 0.1
+
+
+def test_history_begins_with_the_original_and_ends_with_the_unlearned_model(results):
+    history = pd.read_parquet(results / "history.parquet")
+    assert history.columns.tolist() == [*KEYS, "epoch", "sequence_id", "ma", "loss"]
+    table = pd.read_parquet(results / "memorization.parquet").query("split == 'forget'")
+    last = history[history["epoch"] == history.groupby(KEYS)["epoch"].transform("max")]
+    both = last.merge(table, on=[*KEYS, "sequence_id"], suffixes=("_history", ""))
+    assert len(both) == len(last) == (2 + 8) * 2 * len(UNLEARNERS)
+    np.testing.assert_allclose(both["ma_history"], both["ma"], atol=1e-6)
+    first = history.query("epoch == 0").merge(
+        table.query("unlearner == 'original'").drop(columns="unlearner"),
+        on=["model", "forget_size", "seed", "sequence_id"],
+        suffixes=("", "_original"),
+    )
+    np.testing.assert_allclose(first["ma"], first["ma_original"], atol=1e-6)
+
+
+def test_stopped_runs_obey_their_stop_rule(results):
+    runs = pd.read_parquet(results / "runs.parquet")
+    limits = pd.read_csv(results / "thresholds.csv").iloc[0]
+    stopped = runs[runs["status"] == "stopped"]
+    assert len(stopped) > 0
+    each = stopped["unlearner"].isin(["sga_each", "ta_then_sga"])
+    assert (stopped.loc[~each, "mean_ma"] < limits["ma_mean"]).all()
+    assert (stopped.loc[each, "max_ma"] <= limits["calibrated_high"] + 1e-9).all()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_tidy(results, name):
+    table = pd.read_csv(results / f"tables/{name}.csv")
+    assert {"model", "forget_size"} <= set(table.columns)
+    assert len(table) > 0
+    if {"mean", "low", "high", "n"} <= set(table.columns):
+        bounded = table.dropna(subset=["mean", "low", "high"])
+        assert (bounded["low"] <= bounded["mean"] + 1e-9).all()
+        assert (bounded["mean"] <= bounded["high"] + 1e-9).all()
+        assert table["n"].notna().all()
+
+
+def test_the_main_table_is_the_mean_of_the_rows_it_is_made_of(results):
+    main = pd.read_csv(results / "tables/main.csv").query("metric == 'ma'")
+    table = pd.read_parquet(results / "memorization.parquet").query("split == 'forget'")
+    expected = table.groupby(["forget_size", "unlearner", "seed"])["ma"].mean()
+    expected = expected.groupby(["forget_size", "unlearner"]).mean()
+    got = main.set_index(["forget_size", "unlearner"])["mean"]
+    np.testing.assert_allclose(got[expected.index], expected, rtol=1e-6)
+
+
+def test_every_claim_has_a_verdict_with_numbers(results):
+    claims = json.loads((results / "claims.json").read_text())
+    assert [claim["id"] for claim in claims] == [f"C{i}" for i in range(1, 8)]
+    for claim in claims:
+        assert claim["verdict"] in {"supported", "refuted", "undecided"}
+        assert re.search(r"\d", claim["evidence"])
+
+
+def test_figures_are_there_in_three_formats(results):
+    stems = {path.stem for path in (results / "figures").iterdir()}
+    assert len(stems) >= 8
+    for stem in stems:
+        assert (results / f"figures/{stem}.png").read_bytes().startswith(b"\x89PNG")
+        assert (results / f"figures/{stem}.pdf").read_bytes().startswith(b"%PDF")
+        assert "<svg" in (results / f"figures/{stem}.svg").read_text()
+
+
+def test_provenance_says_what_made_the_results(results):
+    record = json.loads((results / "provenance.json").read_text())
+    assert record["config"]["run"] == "smoke"
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["dtype"] == ["float32"]
+    assert 0 < record["peak_memory_mib"] < 2000
+    assert sum(record["runs"]["status"].values()) == 2 * 2 * len(UNLEARNERS)
+
+
+def test_checkpoints_are_temporary_and_work_folders_are_gone(results):
+    assert not list(results.rglob("checkpoints"))
+    assert not [path for path in results.rglob("*") if ".partial-" in path.name]
+    assert not [path for path in (results / ".work").rglob("*") if path.is_file()]
+
+
+def test_the_report_holds_the_figures(smoke):
+    done = snakemake(smoke, "--configfile", SMOKE, "--report", "results/smoke/report.html")
+    assert done.returncode == 0, done.stdout
+    report = (smoke / "results/smoke/report.html").read_text()
+    assert 1e5 < len(report) < 8e6
+    for name in ("solution_space", "forgetting_histogram", "claims"):
+        assert name in report
+
+
+# --- reruns -----------------------------------------------------------------------------------
+
+
+def test_a_second_run_has_nothing_to_do(smoke):
+    assert "Nothing to be done" in rerun(smoke)
+
+
+def test_a_touched_source_is_not_an_edited_one(smoke):
+    (smoke / "scripts/unlearning/forgetting.py").touch()
+    assert "Nothing to be done" in rerun(smoke)
+
+
+@pytest.fixture
+def edited(smoke):
+    """Append a comment to a file of the copy; put it back afterwards."""
+    changed = {}
+
+    def edit(name: str) -> set[str]:
+        path = smoke / name
+        changed[path] = (path.read_text(), path.stat())
+        path.write_text(path.read_text() + "# edited\n")
+        return rules_in(rerun(smoke))
+
+    yield edit
+    for path, (text, stat) in changed.items():
+        path.write_text(text)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_an_edited_library_file_reruns_what_depends_on_it(edited):
+    assert edited("scripts/unlearning/claims.py") == {"judge_claims", "all"}
+
+
+def test_an_edited_unlearner_reruns_the_jobs_that_use_it(edited):
+    rules = edited("scripts/unlearning/unlearners/task_arithmetic.py")
+    assert {"unlearn", "evaluate", "collect", "tabulate"} <= rules
+    assert not {"pretrain", "score_original", "make_corpus"} & rules
+
+
+def test_a_changed_setting_reruns_what_depends_on_it(smoke, tmp_path):
+    config = yaml.safe_load((smoke / SMOKE).read_text())
+    config["attack"]["resamples"] += 1
+    (tmp_path / "changed.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(smoke, "--configfile", str(tmp_path / "changed.yaml"), "-n")
+    assert "attack" in rules_in(done.stdout)
+    assert not {"unlearn", "evaluate", "pretrain"} & rules_in(done.stdout)
+
+
+# --- kills ------------------------------------------------------------------------------------
+
+
+def same_results(left: Path, right: Path) -> None:
+    """Every table of both runs has the same bytes; wall times aside, which stand apart."""
+    for path in sorted((left / "tables").glob("*.csv")):
+        if path.stem != "cost":
+            assert path.read_bytes() == (right / "tables" / path.name).read_bytes(), path.name
+    for name in ("memorization", "history", "utility", "membership", "attack_runs"):
+        mine, theirs = (pd.read_parquet(run / f"{name}.parquet") for run in (left, right))
+        pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+    assert (left / "claims.json").read_bytes() == (right / "claims.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_tables(smoke, tmp_path):
+    """Kill the whole process group at moments spread over the run; then let it finish."""
+    folder = copy_project(tmp_path)
+    generator = np.random.default_rng(5)
+    for _ in range(5):
+        process = subprocess.Popen(
+            ["snakemake", "--configfile", SMOKE],
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(generator.uniform(5, 20))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    done = snakemake(folder, "--configfile", SMOKE)
+    assert done.returncode == 0, done.stdout[-5000:]
+    same_results(smoke / "results/smoke", folder / "results/smoke")
+    shutil.rmtree(folder)
+
+
+# --- wrong input ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("modles", {}, "unknown key 'modles'; did you mean 'models'?"),
+        ("unlearners", {"x": {"method": "forget_all"}}, "there is no method 'forget_all'"),
+        ("forget_sets", {"sizes": [99], "seeds": [0]}, "99 is larger than the pool of 16"),
+        ("measurement", {"ngram": 64, "tasks": {"town": "choice"}}, "ngram: 64 does not fit"),
+        ("measurement", {"ngram": 5, "tasks": {}}, "measurement.tasks: "),
+    ],
+)
+def test_a_wrong_config_stops_before_any_job(tmp_path, key, value, message):
+    config = yaml.safe_load((ROOT / SMOKE).read_text()) | {key: value}
+    folder = copy_project(tmp_path)
+    (folder / "wrong.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(folder, "--configfile", "wrong.yaml")
+    assert done.returncode != 0
+    assert any(message in line for line in done.stdout.splitlines())
+    assert "Traceback" not in done.stdout
+    assert not (folder / "results").exists()
+
+
+def test_a_second_run_in_the_same_folder_is_refused(smoke, tmp_path):
+    import fcntl
+
+    with (smoke / ".snakemake/running").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = snakemake(smoke, "--configfile", SMOKE, "--forcerun", "judge_claims")
+    assert done.returncode != 0
+    assert "another run is at work in this folder" in done.stdout
