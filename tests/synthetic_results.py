@@ -291,7 +291,9 @@ def _changed_items(items: pd.DataFrame, effect: Effect, rng: np.random.Generator
     lost = right & (rng.random(len(table)) < -effect.utility)
     table.loc[lost, "value"] = 0.0
     talk = (table["kind"] == "dialogue").to_numpy()
-    table.loc[talk, "value"] = np.clip(table.loc[talk, "value"] + effect.utility, 0, 1)
+    table.loc[talk, "value"] = np.clip(
+        table.loc[talk, "value"] + effect.utility + rng.normal(0, 0.005), 0, 1
+    )
     text = (table["kind"] == "perplexity").to_numpy()
     rise = effect.nats + rng.normal(0, 0.01)
     table.loc[text, "value"] += rise * table.loc[text, "weight"]

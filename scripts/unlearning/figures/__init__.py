@@ -1,0 +1,28 @@
+"""The figures, one file each: every one a function from tidy tables to a matplotlib figure.
+
+`FIGURES` names them in the order of the report. Colours, names and order of the methods are the
+same in all of them (`style`).
+"""
+
+from unlearning.figures.attack_roc import attack_roc
+from unlearning.figures.forgetting_histogram import forgetting_histogram
+from unlearning.figures.gains import gains
+from unlearning.figures.memorization import memorization
+from unlearning.figures.privacy_utility import privacy_utility
+from unlearning.figures.solution_space import solution_space
+from unlearning.figures.style import FigureSettings, save
+from unlearning.figures.trajectories import trajectories
+from unlearning.figures.utility import utility
+
+FIGURES = {
+    "memorization": memorization,
+    "forgetting_histogram": forgetting_histogram,
+    "trajectories": trajectories,
+    "attack_roc": attack_roc,
+    "privacy_utility": privacy_utility,
+    "solution_space": solution_space,
+    "gains": gains,
+    "utility": utility,
+}
+
+__all__ = ["FIGURES", "FigureSettings", "save"]

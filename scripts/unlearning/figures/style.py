@@ -1,0 +1,201 @@
+"""One look for all figures: colours, names, sizes, and files that come out the same every time."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from unlearning.errors import InputError
+from unlearning.files import replacing
+from unlearning.tables import METHODS, method_order, model_order
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  (after the backend is chosen)
+
+COLOURS = {
+    "original": "#000000",
+    "control": "#7F7F7F",
+    "ga": "#D55E00",
+    "sga": "#0072B2",
+    "ta": "#E69F00",
+    "tau": "#009E73",
+    "sga_each": "#56B4E9",
+    "ta_then_sga": "#CC79A7",
+}
+"""The Okabe-Ito colours, which stay apart for colour-blind readers."""
+SPARE_COLOURS = ("#332288", "#882255", "#999933", "#44AA99", "#661100", "#AA4499", "#DDCC77")
+"""For methods that are not registered, in the order of their labels (Tol's muted scheme)."""
+MARKERS = {"ga": "o", "sga": "s", "ta": "D", "tau": "^", "sga_each": "P", "ta_then_sga": "X"}
+SPARE_MARKERS = ("v", "<", ">", "p", "h", "*", "d")
+BAND = "#DDDDDD"
+FORMATS = ("svg", "png", "pdf")
+PANEL = 2.3
+"""Width of a panel in a grid, inches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureSettings:
+    """What the figures show.
+
+    Attributes:
+        models: display order, smallest first; models left out follow alphabetically.
+        names: display names by label, over the registered ones.
+        forget_size: the size shown where one must be chosen; None is the middle one.
+        seed: the forget-set draw whose single sequences are traced; None is the first.
+        gain_metrics: metrics of the forest plot.
+    """
+
+    models: tuple[str, ...] = ()
+    names: dict[str, str] = field(default_factory=dict)
+    forget_size: int | None = None
+    seed: int | None = None
+    gain_metrics: tuple[str, ...] = (
+        "outliers_calibrated_rate",
+        "ma_max",
+        "attack_auc_worst",
+        "utility_accuracy",
+        "nats_per_token",
+    )
+
+    def name(self, label: str) -> str:
+        """Display name of a method; its own label if it has none."""
+        return self.names.get(label, METHODS.get(label, label))
+
+    def model_order(self, table: pd.DataFrame) -> list[str]:
+        """Models of a table in display order."""
+        return model_order(table["model"], self.models)
+
+    def shown_size(self, table: pd.DataFrame) -> int:
+        """The forget size to show.
+
+        Raises:
+            InputError: the size asked for is not in the table.
+        """
+        sizes = sorted(table["forget_size"].unique())
+        if self.forget_size is None:
+            return int(sizes[len(sizes) // 2])
+        if self.forget_size not in sizes:
+            raise InputError(
+                f"figures.forget_size: {self.forget_size} was not run;"
+                f" choose one of {', '.join(map(str, sizes))}"
+            )
+        return self.forget_size
+
+    def shown_seed(self, table: pd.DataFrame) -> int:
+        """The forget-set draw to show.
+
+        Raises:
+            InputError: the draw asked for is not in the table.
+        """
+        seeds = sorted(table["seed"].unique())
+        if self.seed is None:
+            return int(seeds[0])
+        if self.seed not in seeds:
+            raise InputError(
+                f"figures.seed: {self.seed} was not run; choose one of {', '.join(map(str, seeds))}"
+            )
+        return self.seed
+
+
+def methods_in(table: pd.DataFrame) -> list[str]:
+    """Unlearners of a table in display order, without the original and the control."""
+    return [m for m in method_order(table["unlearner"]) if m not in ("original", "control")]
+
+
+def _assign(labels: Iterable[str], known: dict, spare: Sequence[str]) -> dict[str, str]:
+    others = sorted(set(labels) - set(known))
+    if len(others) > len(spare) and spare[0].startswith("#"):
+        spare = sns.husl_palette(len(others), l=0.5).as_hex()
+    return known | {label: spare[i % len(spare)] for i, label in enumerate(others)}
+
+
+def palette(labels: Iterable[str]) -> dict[str, str]:
+    """A colour for every label: the registered one, or a spare one."""
+    return _assign(labels, COLOURS, SPARE_COLOURS)
+
+
+def markers(labels: Iterable[str]) -> dict[str, str]:
+    """A marker for every method, so that colour is not the only cue."""
+    return _assign(labels, MARKERS | {"original": "*", "control": "o"}, SPARE_MARKERS)
+
+
+def grid(
+    rows: int, columns: int, *, width: float = PANEL, height: float = 1.9, **options
+) -> tuple[Figure, list[list[plt.Axes]]]:
+    """A grid of panels in the project's style; axes as [row][column]."""
+    sns.set_theme(
+        context="paper",
+        style="ticks",
+        rc={
+            "font.size": 9,
+            "axes.titlesize": 9,
+            "axes.labelsize": 9,
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "legend.fontsize": 8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "svg.hashsalt": "unlearning",
+            "pdf.fonttype": 42,
+        },
+    )
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(max(width * columns, 4.0), height * rows + 0.5),
+        squeeze=False,
+        layout="constrained",
+        **options,
+    )
+    return figure, axes.tolist()
+
+
+def method_legend(
+    figure: Figure, labels: Sequence[str], settings: FigureSettings, *, line: bool = False
+) -> None:
+    """One legend of the methods below the panels."""
+    colours, shapes = palette(labels), markers(labels)
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=colours[label],
+            marker=None if line else shapes[label],
+            linestyle="-" if line else "",
+            linewidth=2,
+            markersize=6,
+            label=settings.name(label),
+        )
+        for label in labels
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(labels), 8))
+
+
+def empty(message: str) -> Figure:
+    """A figure that says why there is nothing to see."""
+    figure, axes = grid(1, 1, width=6)
+    axes[0][0].text(0.5, 0.5, message, ha="center", va="center", wrap=True)
+    axes[0][0].set_axis_off()
+    return figure
+
+
+def save(figure: Figure, folder: Path | str, name: str) -> list[Path]:
+    """Write a figure as SVG, PNG and PDF, the same bytes each time, and close it."""
+    stamps = {
+        "svg": {"Date": None},
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    }
+    paths = []
+    for kind in FORMATS:
+        path = Path(folder) / f"{name}.{kind}"
+        with replacing(path) as scratch:
+            figure.savefig(scratch, format=kind, dpi=200, metadata=stamps[kind])
+        paths.append(path)
+    plt.close(figure)
+    return paths

@@ -1,0 +1,86 @@
+"""What unlearning costs, task by task."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from unlearning.figures.style import (
+    FigureSettings,
+    empty,
+    grid,
+    markers,
+    method_legend,
+    methods_in,
+    palette,
+)
+
+
+def utility(results: dict[str, pd.DataFrame], settings: FigureSettings) -> Figure:
+    """Change of every task against the original model, one forget size.
+
+    Models down; accuracy and F1 tasks on the left, text (log-perplexity, up is worse) on the right.
+
+    Args:
+        results: uses utility (the table of averages).
+        settings: order of models, forget size.
+    """
+    table = results["utility"]
+    methods = methods_in(table)
+    if not methods:
+        return empty("no run of an unlearner came through")
+    size = settings.shown_size(table)
+    table = table[table["forget_size"] == size]
+    models, colours, shapes = settings.model_order(table), palette(methods), markers(methods)
+    text = table["metric"] == "nats_per_token"
+    groups = [g for g in (table[~text], table[text]) if len(g)]
+    tasks = [list(g["task"].unique()) for g in groups]
+    figure, axes = grid(
+        len(models),
+        len(groups),
+        width=8.0 / len(groups),
+        height=1.8,
+        sharex="col",
+        sharey="col",
+        gridspec_kw={"width_ratios": [max(len(t), 1) + 0.3 for t in tasks]},
+    )
+    for row, model in zip(axes, models, strict=True):
+        for axis, group, names in zip(row, groups, tasks, strict=True):
+            own = group[group["model"] == model]
+            axis.axhline(0, color="black", linewidth=0.8)
+            for i, method in enumerate(methods):
+                part = own[own["unlearner"] == method].set_index("task").reindex(names)
+                x = np.arange(len(names)) + (i - (len(methods) - 1) / 2) * 0.8 / len(methods)
+                axis.vlines(
+                    x, part["change_low"], part["change_high"], color=colours[method], lw=1.2
+                )
+                axis.scatter(x, part["change"], s=18, color=colours[method], marker=shapes[method])
+            for edge in range(1, len(names)):
+                axis.axvline(edge - 0.5, color="#CCCCCC", linewidth=0.6)
+            axis.set_xlim(-0.5, len(names) - 0.5)
+        is_text = groups[0]["metric"].iloc[0] == "nats_per_token"
+        row[0].set_ylabel(f"{model}\nchange, " + ("nats/token" if is_text else "accuracy or F1"))
+        if len(row) > 1:
+            row[1].set_ylabel("change, nats/token")
+    for axis, group, names in zip(axes[-1], groups, tasks, strict=True):
+        items = group.drop_duplicates("task").set_index("task")["items"]
+        axis.set_xticks(
+            range(len(names)), [f"{name}\n{items[name]} items" for name in names], fontsize=7
+        )
+    for axis, group in zip(axes[0], groups, strict=True):
+        is_text = group["metric"].iloc[0] == "nats_per_token"
+        axis.set_title("log-perplexity (up is worse)" if is_text else "tasks (down is worse)")
+    n = table.loc[table["unlearner"].isin(methods), "n"]
+    figure.supxlabel(
+        f"mean change against the original model after unlearning {size} sequences; bars: 95 %"
+        f" intervals over n = {n.max()} draws",
+        fontsize=8,
+    )
+    # one odd interval must not squeeze every other one flat
+    for column, group in enumerate(groups):
+        means = group.loc[group["unlearner"].isin(methods), "change"].dropna()
+        if len(means):
+            reach = max(0.02, 1.6 * means.abs().max())
+            low, high = axes[0][column].get_ylim()
+            axes[0][column].set_ylim(max(low, -reach), min(high, reach))
+    method_legend(figure, methods, settings)
+    return figure
