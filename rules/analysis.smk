@@ -54,3 +54,91 @@ rule attack:
     shell:
         "python {input.script} --membership {input.membership} --thresholds {input.thresholds}"
         " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
+
+
+rule tabulate:
+    input:
+        script=script("tabulate.py"),
+        code=code("tabulate.py"),
+        sequences=f"{RESULTS}/sequences.parquet",
+        memorization=f"{RESULTS}/memorization.parquet",
+        membership=f"{RESULTS}/membership.parquet",
+        attack_runs=f"{RESULTS}/attack_runs.parquet",
+        utility=f"{RESULTS}/utility.parquet",
+        runs=f"{RESULTS}/runs.parquet",
+        thresholds=f"{RESULTS}/thresholds.csv",
+    output:
+        TABLES,
+    log:
+        f"{LOGS}/tabulate.log",
+    benchmark:
+        f"{LOGS}/benchmarks/tabulate.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(2000),
+        runtime=30,
+    params:
+        settings=as_json(**CONFIG["tables"], **CONFIG["solution_space"], models=MODELS),
+        folder=f"{RESULTS}/tables",
+    shell:
+        "python {input.script} --sequences {input.sequences} --memorization {input.memorization}"
+        " --membership {input.membership} --attack-runs {input.attack_runs}"
+        " --utility {input.utility} --runs {input.runs} --thresholds {input.thresholds}"
+        " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
+
+
+rule judge_claims:
+    input:
+        script=script("judge_claims.py"),
+        code=code("judge_claims.py"),
+        per_run=f"{RESULTS}/tables/per_run.csv",
+        original=f"{RESULTS}/tables/original.csv",
+        gains=f"{RESULTS}/tables/gains.csv",
+        solution_space=f"{RESULTS}/tables/solution_space.csv",
+    output:
+        CLAIMS,
+    log:
+        f"{LOGS}/judge_claims.log",
+    benchmark:
+        f"{LOGS}/benchmarks/judge_claims.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(1000),
+        runtime=10,
+    params:
+        settings=as_json(**CONFIG["solution_space"]),
+        folder=RESULTS,
+    shell:
+        "python {input.script} --per-run {input.per_run} --original {input.original}"
+        " --gains {input.gains} --solution-space {input.solution_space}"
+        " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
+
+
+rule record_provenance:
+    input:
+        script=script("record_provenance.py"),
+        code=code("record_provenance.py"),
+        runs=f"{RESULTS}/runs.parquet",
+        claims=f"{RESULTS}/claims.json",
+    output:
+        f"{RESULTS}/provenance.json",
+    log:
+        f"{LOGS}/record_provenance.log",
+    benchmark:
+        f"{LOGS}/benchmarks/record_provenance.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(1000),
+        runtime=5,
+    params:
+        config=as_json(**CONFIG),
+        benchmarks=f"{LOGS}/benchmarks",
+    shell:
+        "python {input.script} --runs {input.runs} --benchmarks {params.benchmarks}"
+        " --config {params.config:q} --output {output} > {log} 2>&1"
