@@ -51,6 +51,7 @@ def forgetting_histogram(results: dict[str, pd.DataFrame], settings: FigureSetti
             )
             axis.set_xlim(0, 1)
         row[0].set_ylabel(f"{model}\nsequences")
+        row[0].set_ylim(0, 1.35 * row[0].get_ylim()[1])  # room for the counts
     for axis, method in zip(axes[0], methods, strict=True):
         axis.set_title(settings.name(method))
     figure.supxlabel(

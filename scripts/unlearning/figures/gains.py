@@ -47,7 +47,7 @@ def gains(results: dict[str, pd.DataFrame], settings: FigureSettings) -> Figure:
                 markeredgecolor=colour,
                 markerfacecolor=colour if sure else "white",
             )
-        reach = max(abs(np.array(axis.get_xlim())))
+        reach = 1.08 * max(abs(np.array(axis.get_xlim())))
         axis.set_xlim(-reach, reach)
         better = METRICS[metric].better
         if better:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from unlearning.figures.style import COLOURS, FigureSettings, grid
 from unlearning.tables import model_order
@@ -41,8 +42,8 @@ def memorization(results: dict[str, pd.DataFrame], settings: FigureSettings) -> 
                 x + generator.uniform(-0.14, 0.14, len(own)),
                 own["ma"],
                 s=5,
-                color=COLOURS[role] if role == "control" else COLOURS["sga"],
-                alpha=0.45,
+                color=COLOURS[role],
+                alpha=0.4,
                 linewidths=0,
                 label="trained on the sequences" if role == "original" else "never trained on them",
             )
@@ -51,8 +52,10 @@ def memorization(results: dict[str, pd.DataFrame], settings: FigureSettings) -> 
                 means,
                 means.index.map(places) + offset - 0.19,
                 means.index.map(places) + offset + 0.19,
-                color="black",
-                linewidth=1.8,
+                color=COLOURS[role],
+                linewidth=2.2,
+                path_effects=[withStroke(linewidth=4.5, foreground="white")],
+                zorder=3,
             )
         one = table[(table["model"] == model) & (table["unlearner"] == "original")]
         counts = one["repetitions"].value_counts()
@@ -66,7 +69,9 @@ def memorization(results: dict[str, pd.DataFrame], settings: FigureSettings) -> 
     axes[0][0].set_ylabel("memorization g(x) = MA of a sequence")
     figure.supxlabel("repetitions in the training text (n sequences); bar: mean", fontsize=9)
     handles, labels = axes[0][0].get_legend_handles_labels()
-    legend = figure.legend(handles, labels, loc="outside upper center", ncols=2, markerscale=3)
+    legend = figure.legend(
+        handles, labels, loc="outside upper center", ncols=2, markerscale=3, frameon=False
+    )
     for handle in legend.legend_handles:
         handle.set_alpha(1)
     return figure

@@ -55,6 +55,8 @@ def privacy_utility(results: dict[str, pd.DataFrame], settings: FigureSettings) 
             axis.set_xlabel(f"{METRICS[privacy].label} [{METRICS[privacy].unit}]", fontsize=8)
         row[0].set_ylabel(f"{METRICS[UTILITY].label}\n(better: up and left)")
         row[0].set_xlim((-0.03, 1.03) if privacy == PRIVACY[0] else (0.4, 1.03))
+    n = results["main"].loc[results["main"]["metric"] == UTILITY, "n"].max()
+    figure.supxlabel(f"mean over n = {n} draws; faint bars: 95 % intervals", fontsize=8)
     handles = [
         Line2D([], [], color="grey", marker="o", ls="", markersize=areas[s] ** 0.5, label=str(s))
         for s in sizes

@@ -158,7 +158,7 @@ def grid(
 def method_legend(
     figure: Figure, labels: Sequence[str], settings: FigureSettings, *, line: bool = False
 ) -> None:
-    """One legend of the methods below the panels."""
+    """One legend of the methods above the panels (below them is the note on what is shown)."""
     colours, shapes = palette(labels), markers(labels)
     handles = [
         Line2D(
@@ -173,7 +173,13 @@ def method_legend(
         )
         for label in labels
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(labels), 8))
+    columns = max(1, int(figure.get_figwidth() / 1.4))
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=min(len(labels), columns),
+        frameon=False,
+    )
 
 
 def empty(message: str) -> Figure:

@@ -68,7 +68,7 @@ def utility(results: dict[str, pd.DataFrame], settings: FigureSettings) -> Figur
         )
     for axis, group in zip(axes[0], groups, strict=True):
         is_text = group["metric"].iloc[0] == "nats_per_token"
-        axis.set_title("log-perplexity (up is worse)" if is_text else "tasks (down is worse)")
+        axis.set_title("log-perplexity\n(up is worse)" if is_text else "tasks\n(down is worse)")
     n = table.loc[table["unlearner"].isin(methods), "n"]
     figure.supxlabel(
         f"mean change against the original model after unlearning {size} sequences; bars: 95 %"
