@@ -7,7 +7,8 @@ One line is one item. What a kind needs (other keys are allowed and not read):
 - dialogue: `context` (str), `reference` (str with at least one word)
 - perplexity: `text` (str)
 
-Choices and targets are appended to the context as they stand: they bring their own leading space.
+Choices are appended to the context as they stand: they bring their own leading space. A target is a
+word, so one space sets it off from its context if nothing else does.
 """
 
 import json
@@ -69,7 +70,8 @@ def read_items(task: Task, limit: int | None = None) -> list[dict[str, Any]]:
 
     Returns:
         The items in file order, each with the keys of its kind and `line`, its line number
-        (from 1). Blank lines are skipped.
+        (from 1). Blank lines are skipped. Targets begin with white space unless their context ends
+        with it.
 
     Raises:
         InputError: no such file, no item in it, a line that is not a JSON object, a key that is
@@ -121,6 +123,10 @@ def _item(line: str, kind: str, where: str) -> dict[str, Any]:
     # an empty context is meaningful (the model starts from its beginning-of-text token)
     if item.get("context", "").isspace():
         raise InputError(f"{where}: 'context' is white space only; give it text or leave it empty")
+    if kind == "last_word":
+        context, target = item["context"], item["target"]
+        if context and not context[-1].isspace() and not target[0].isspace():
+            item["target"] = f" {target}"
     return item
 
 

@@ -12,8 +12,9 @@ How an item meets the model:
 - dialogue: greedy decoding of at most 32 tokens, cut at the first newline or end-of-text token.
 - perplexity: the text is encoded without special tokens, and its *first* token is scored too, given
   the beginning-of-text token (as above), so an item's weight is the number of its tokens. A text
-  longer than the model's context is cut into consecutive windows; each window's first token is
-  predicted from the last token of the window before.
+  longer than the model's context is cut into consecutive windows of that length. A window sees of
+  the text before it only the last token; what is left at the end is predicted from as much text as
+  the model can see.
 - A context too long for the model keeps its end; a dialogue context leaves room for the reply.
 - A value is NaN where the model's log-probability is not a number; a dialogue task is NaN as a
   whole if any of its logits is. A model whose weights are not all finite is not run: all NaN.
