@@ -13,11 +13,11 @@ n-gram of the text leaves the batch.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers import PreTrainedModel
+
+from unlearning.stepping import Reader, Steps
 
 NOTHING = -1  # stands for "no token": equal to none
 
@@ -121,95 +121,56 @@ def count_matches(chains: Chains, truth: Tensor, n: int, count: int) -> Tensor:
     return difference.view(count, columns).cumsum(dim=1)[:, 1:-1]
 
 
-def can_still_match(matches: Tensor, chains: Chains, position: int, n: int) -> Tensor:
-    """(R,) whether tokens from `position` on can still complete an n-gram of the text.
+def recent_matches(recent: Tensor, truth: Tensor) -> Tensor:
+    """Match lengths (see `extend_matches`) of rows whose last tokens are `recent`, (R, any)."""
+    matches = torch.zeros_like(truth, dtype=torch.int16)
+    for token in recent.T:
+        matches = extend_matches(matches, token, truth)
+    return matches
 
-    Before T-n a whole n-gram still fits. After it, one must already have begun: l < n known
-    tokens that are the beginning of an n-gram of the sequence, at or after the chain's begin.
+
+def can_still_match(matches: Tensor, chains: Chains, position: Tensor, n: int) -> Tensor:
+    """(R,) whether tokens after `position` (R,) can still complete an n-gram of the text.
+
+    Up to T-n-1 a whole n-gram still fits behind it. Later, one must already have begun: the last
+    l < n known tokens are the beginning of an n-gram of the sequence, at or after the chain's
+    begin, and the n - l tokens that are missing still fit.
+
+    Args:
+        matches: (R, T) match lengths of the rows' tokens up to `position`.
+        chains: the rows.
+        position: of the last known token.
+        n: length of the n-grams.
     """
     length = matches.shape[1]
     place = torch.arange(length, device=matches.device)
-    known = torch.minimum(
-        matches.long().clamp(max=n - 1), place - chains.begin[:, None] + 1
-    ).minimum((position - chains.begin)[:, None])
-    fits = (known >= position - (length - n)) & (place - known + 1 <= length - n)
-    return fits.any(dim=1)
+    known = matches.long().clamp(max=n - 1)
+    known = known.minimum(place - chains.begin[:, None] + 1)
+    known = known.minimum((position - chains.begin + 1)[:, None])
+    long_enough = known >= (position + 1 - (length - n))[:, None]
+    fits = place - known + 1 <= length - n
+    return (position < length - n) | (long_enough & fits).any(dim=1)
 
 
-class CachedSteps:
-    """Decoding steps through the model's own forward pass and a preallocated cache per row."""
-
-    def __init__(self, model: PreTrainedModel, tokens: Tensor):
-        """Compute the keys and values of all prefixes of `tokens` (S, T), once."""
-        self.model = model
-        prefix = DynamicCache()
-        model.base_model(tokens, past_key_values=prefix, use_cache=True)
-        self.prefix = [(layer.keys, layer.values) for layer in prefix.layers]
-
-    def open(self, sequence: Tensor, start: Tensor, length: int) -> None:
-        """Make room for rows; row r continues the first `start[r]` tokens of a sequence."""
-        self.sequence, self.start, self.joined = sequence, start, 0
-        self.layers = [RowLayer(keys, values, len(start), length) for keys, values in self.prefix]
-
-    def step(self, position: int, text: Tensor) -> Tensor:
-        """Logits (k, V) after the k rows of `text`, of which position + 1 tokens are known."""
-        rows = len(text)
-        for layer, (keys, values) in zip(self.layers, self.prefix, strict=True):
-            if rows > self.joined:
-                new = slice(self.joined, rows)
-                layer.fill(new, keys, values, self.sequence[new], position)
-            layer.rows, layer.position = rows, position
-        self.joined = rows
-        output = self.model(
-            text[:, position : position + 1],
-            past_key_values=Cache(layers=self.layers),
-            use_cache=True,
-        )
-        return output.logits[:, -1].float()
-
-    def keep(self, rows: Tensor) -> None:
-        """Drop all rows but these."""
-        self.sequence, self.start = self.sequence[rows], self.start[rows]
-        self.joined = int((rows < self.joined).sum())
-        for layer in self.layers:
-            layer.stored = tuple(stored[rows] for stored in layer.stored)
+def undecided(chains: Chains, truth: Tensor, n: int) -> Tensor:
+    """Indices of the chains that have to be decoded; the others' n-grams are all known."""
+    length = truth.shape[1]
+    at = chains.leave.clamp(max=length - 1)
+    places = at[:, None] + torch.arange(1 - n, 1, device=at.device)
+    recent = torch.where(places >= 0, chains.text.gather(1, places.clamp(min=0)), NOTHING)
+    hope = can_still_match(recent_matches(recent, truth), chains, at, n)
+    return (hope & ~chains.ended & (chains.leave < length - 1)).nonzero()[:, 0]
 
 
-class RowLayer(DynamicLayer):
-    """One layer's keys and values in buffers of full length, of which a corner is in use."""
-
-    def __init__(self, keys: Tensor, values: Tensor, rows: int, length: int):
-        super().__init__()
-        self.stored = tuple(
-            kind.new_empty(rows, kind.shape[1], length, kind.shape[3]) for kind in (keys, values)
-        )
-        self.is_initialized = True
-        self.rows = self.position = 0
-
-    def fill(
-        self, new: slice, keys: Tensor, values: Tensor, sequence: Tensor, position: int
-    ) -> None:
-        for stored, kind in zip(self.stored, (keys, values), strict=True):
-            stored[new, :, :position] = kind[sequence, :, :position]
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        until = self.position + 1
-        for stored, states in zip(self.stored, (key_states, value_states), strict=True):
-            stored[: self.rows, :, self.position : until] = states
-        return tuple(stored[: self.rows, :, :until] for stored in self.stored)
-
-    def get_seq_length(self) -> int:
-        return self.position
-
-
-def decode(steps: CachedSteps, chains: Chains, truth: Tensor, n: int, ends: Tensor) -> Tensor:
-    """Fill in the continuations of `chains.text`, in place, as far as they can matter.
+def decode(
+    reader: Reader, steps: Steps, chains: Chains, truth: Tensor, n: int, ends: Tensor
+) -> Tensor:
+    """Fill in the continuations in `chains.text`, in place, as far as they can matter.
 
     Args:
-        steps: the model's decoding steps, holding the prefixes of all sequences.
-        chains: rows to decode, ordered by position, none of them ended.
+        reader: the model.
+        steps: its decoding steps, opened for these chains.
+        chains: what is to be decoded, in the order of `steps`.
         truth: (R, T) their sequences.
         n: length of the n-grams that matter.
         ends: tokens that end a continuation.
@@ -218,90 +179,100 @@ def decode(steps: CachedSteps, chains: Chains, truth: Tensor, n: int, ends: Tens
         (R,) bool, all logits met on the way were finite.
     """
     length = truth.shape[1]
-    finite = torch.ones(len(chains), dtype=torch.bool, device=truth.device)
-    text = chains.text
-    live = torch.arange(len(chains), device=truth.device)
-    starts = chains.leave.tolist()
-    steps.open(chains.sequence, chains.leave, length)
-    position = 0
-    while len(live):
-        position = max(position, starts[0])
-        if position >= length - 1:
-            break
-        rows = sum(start <= position for start in starts)
-        active = live[:rows]
-        top, token = steps.step(position, text[active]).max(dim=-1)
-        text[active, position + 1] = token
-        finite[active] &= top.isfinite()
-        position += 1
-        stay = torch.ones(len(live), dtype=torch.bool, device=truth.device)
-        stay[:rows] = top.isfinite() & ~torch.isin(token, ends)
-        if position >= length - n:
+    text, device = chains.text, truth.device
+    live = torch.arange(len(chains), device=device)
+    fed = text.gather(1, chains.leave[:, None])[:, 0]
+    ended = torch.zeros_like(live, dtype=torch.bool)
+    finite = torch.ones_like(ended)
+    matches = None
+    for position in range(int(chains.leave.min()), length - 1):
+        rows = steps.active(position)
+        if len(rows):
+            top, token = reader.greedy(steps.step(position, fed[rows]))
+            active = live[rows]
+            finite[active] &= top.isfinite() | ended[active]
+            text[active, position + 1] = token.masked_fill(ended[active], NOTHING)
+            fed[rows] = token
+            if len(ends):
+                ended[active] |= torch.isin(token, ends)
+        gone = ended[live]
+        if position + 1 >= length - n:
+            known = text[live, : position + 2]
+            if matches is None:
+                matches = recent_matches(known[:, -n:], truth[live])
+            else:
+                matches = extend_matches(matches, known[:, -1], truth[live])
             some = chains.take(live)
-            stay &= can_still_match(
-                recent_matches(text[live], truth[live], position, n), some, position + 1, n
-            ) | (some.leave > position)
-        if not stay.all():
-            kept = stay.nonzero()[:, 0]
+            at = torch.full_like(live, position + 1)
+            gone |= ~can_still_match(matches, some, at, n) & (some.leave <= position + 1)
+        # moving the caches together costs about as much as two steps of the rows that stay
+        count = int(gone.sum())
+        if count and count * (length - 2 - position) >= 2 * len(live):
+            kept = (~gone).nonzero()[:, 0]
+            if not len(kept):
+                break
             steps.keep(kept)
-            live = live[kept]
-            starts = [starts[row] for row in kept.tolist()]
+            live, fed = live[kept], fed[kept]
+            matches = None if matches is None else matches[kept]
     return finite
 
 
-def recent_matches(text: Tensor, truth: Tensor, position: int, n: int) -> Tensor:
-    """Match lengths (see `extend_matches`) up to n of the rows' tokens up to `position`."""
-    matches = torch.zeros_like(truth, dtype=torch.int16)
-    for end in range(max(0, position - n + 1), position + 1):
-        matches = extend_matches(matches, text[:, end], truth)
-    return matches
-
-
-def end_tokens(model: PreTrainedModel, device: torch.device) -> Tensor:
+def end_tokens(model: PreTrainedModel) -> Tensor:
     """Ids at which the model's own `generate` stops."""
     ends = getattr(model, "generation_config", model.config).eos_token_id
     ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-    return torch.tensor(ends, dtype=torch.int64, device=device)
+    return torch.tensor(ends, dtype=torch.int64, device=model.device)
 
 
 def prefix_matches(
-    model: PreTrainedModel, tokens: Tensor, greedy: Tensor, n: int, memory_bytes: int
-) -> tuple[np.ndarray, np.ndarray]:
+    reader: Reader, tokens: Tensor, greedy: Tensor | None, n: int, memory_bytes: int
+) -> tuple[Tensor, Tensor]:
     """Count, for each prefix, the n-grams of its continuation that occur in the true suffix.
 
     Args:
-        model: a causal language model.
+        reader: the model.
         tokens: (N, T) token ids.
-        greedy: (N, T-1) greedy next tokens of the teacher-forced pass.
+        greedy: (N, T-1) greedy next tokens of the teacher-forced pass, if already known.
         n: length of the n-grams.
-        memory_bytes: bound on the key-value caches.
+        memory_bytes: bound on the key-value caches held at a time.
 
     Returns:
-        (N, T-n) int array, column t - 1 for the prefix of t tokens; and (N,) bool, whether all
-        logits met while decoding were finite.
+        (N, T-n) counts, column t - 1 for the prefix of t tokens; and (N,) bool, whether all
+        logits met on the way were finite.
     """
     count, length = tokens.shape
-    ends = end_tokens(model, tokens.device)
+    ends = end_tokens(reader.model)
     matches = tokens.new_zeros(count, length - n)
     finite = torch.ones(count, dtype=torch.bool, device=tokens.device)
-    for group in torch.arange(count, device=tokens.device).split(64):
-        chains = find_chains(tokens[group], greedy[group], ends)
+    # a quarter of the memory for the true sequences, the rest for the rows that leave them
+    row_bytes = length * reader.bytes_per_token()
+    some_rows = max(1, memory_bytes * 3 // 4 // row_bytes)
+    for group in torch.arange(count, device=tokens.device).split(
+        max(1, memory_bytes // 4 // row_bytes)
+    ):
+        text = tokens[group]
+        prefix = None
+        if greedy is None:
+            hidden, prefix = reader.read(text)
+            top, guess = reader.greedy(hidden[:, :-1].flatten(0, 1))
+            finite[group] = top.view(len(group), -1).isfinite().all(dim=1)
+            guess = guess.view(len(group), -1)
+        else:
+            guess = greedy[group]
+        chains = find_chains(text, guess, ends)
         chains = chains.take(chains.begin <= length - n)
-        truth = tokens[group][chains.sequence]
-        todo = ~chains.ended
-        late = (todo & (chains.leave >= length - n)).nonzero()[:, 0]
-        for row in late.tolist():
-            one = chains.take(slice(row, row + 1))
-            at = int(one.leave)
-            known = recent_matches(one.text, truth[row : row + 1], at, n)
-            todo[row] = can_still_match(known, one, at + 1, n)[0]
-        todo = todo.nonzero()[:, 0]
-        if len(todo):
-            steps = CachedSteps(model, tokens[group])
-            for part in todo.split(256):
-                some = chains.take(part)
-                good = decode(steps, some, truth[part], n, ends)
-                chains.text[part] = some.text
-                finite[group[some.sequence[~good]]] = False
-        matches[group] = count_matches(chains, truth, n, len(group)).long()
-    return matches.cpu().numpy(), finite.cpu().numpy()
+        truth = text[chains.sequence]
+        todo = undecided(chains, truth, n)
+        if prefix is None and len(todo):
+            _, prefix = reader.read(text)
+        # sequence by sequence, so that the rows of one sequence come together
+        todo = todo[chains.sequence[todo].argsort(stable=True)]
+        for part in todo.split(some_rows) if len(todo) else ():
+            some = chains.take(part)
+            steps = reader.open(prefix, some.sequence, some.leave, length)
+            part, some = part[steps.order], some.take(steps.order)
+            good = decode(reader, steps, some, truth[part], n, ends)
+            chains.text[part] = some.text
+            finite[group[some.sequence[~good]]] = False
+        matches[group] = count_matches(chains, truth, n, len(group)).to(matches.dtype)
+    return matches, finite

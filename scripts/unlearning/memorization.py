@@ -9,7 +9,6 @@ own length. Definitions: Jang et al. 2023 (arXiv 2210.01504) for MA and EL_n, Sh
 (2310.16789) for Min-K%, Zhang et al. 2024 (2404.02936) for Min-K%++.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +19,7 @@ from transformers import PreTrainedModel
 
 from unlearning.decoding import prefix_matches
 from unlearning.errors import InputError
-
-LOGIT_BYTES = 2**26  # what one slice of logits may take, whatever the vocabulary
+from unlearning.stepping import reader_of
 
 
 @dataclass(frozen=True)
@@ -135,9 +133,14 @@ def score_tokens(
     """
     rows = check_tokens(model, tokens)
     parts: list[list[Tensor]] = [[] for _ in range(5)]
-    size = max(1, batch_tokens // rows.shape[1])
-    for batch in rows.split(size):
-        scored = [_score_logits(logits, truth, moments) for logits, truth in _logits(model, batch)]
+    reader = reader_of(model)
+    for batch in rows.split(max(1, batch_tokens // rows.shape[1])):
+        hidden = reader.hidden(batch[:, :-1]).flatten(0, 1)
+        truth = batch[:, 1:].flatten()
+        scored, first = [], 0
+        for logits in reader.logits(hidden):
+            scored.append(_score_logits(logits, truth[first : first + len(logits)], moments))
+            first += len(logits)
         for part, slices in zip(parts, zip(*scored, strict=True), strict=True):
             part.append(torch.cat(slices).view(len(batch), -1))
     arrays = [
@@ -193,13 +196,14 @@ def extraction_likelihood(
         raise InputError(
             f"EL_n: n is {n}; for sequences of {length} tokens choose 1 to {length - 1}"
         )
-    if scores is None:
-        scores = score_tokens(model, tokens, moments=False)
-    greedy = torch.from_numpy(scores.greedy).to(rows.device)
-    matches, finite = prefix_matches(model, rows, greedy, n, memory_bytes)
+    greedy = None if scores is None else torch.from_numpy(scores.greedy).to(rows.device)
+    matches, finite = prefix_matches(reader_of(model), rows, greedy, n, memory_bytes)
+    matches, finite = matches.cpu().numpy(), finite.cpu().numpy()
     available = np.arange(length - 1, n - 1, -1) - n + 1  # n-grams of the suffix, prefixes 1..T-n
     likelihood = (matches / available).sum(axis=1) / (length - n)
-    return np.where(finite & scores.finite, likelihood, np.nan)
+    if scores is not None:
+        finite &= scores.finite
+    return np.where(finite, likelihood, np.nan)
 
 
 def check_tokens(model: PreTrainedModel, tokens: ArrayLike) -> Tensor:
@@ -228,32 +232,8 @@ def check_tokens(model: PreTrainedModel, tokens: ArrayLike) -> Tensor:
     return rows.to(model.device, torch.int64)
 
 
-def _logits(model: PreTrainedModel, batch: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Slices of next-token logits (c, V) in float32, with the true tokens (c,)."""
-    truth = batch[:, 1:].flatten()
-    if _head_is_last(model, batch):
-        hidden = model.base_model(batch[:, :-1], use_cache=False).last_hidden_state.flatten(0, 1)
-        head = model.get_output_embeddings()
-        size = max(1, LOGIT_BYTES // (4 * head.weight.shape[0]))
-        for part, true in zip(hidden.split(size), truth.split(size), strict=True):
-            yield head(part).float(), true
-    else:
-        for sequence in batch:
-            yield model(sequence[None, :-1], use_cache=False).logits[0].float(), sequence[1:]
-
-
-def _head_is_last(model: PreTrainedModel, batch: Tensor) -> bool:
-    """Whether logits are exactly head(body(tokens)): some architectures scale or cap them."""
-    head, body = model.get_output_embeddings(), model.base_model
-    if head is None or body is model:
-        return False
-    probe = batch[:1, :2]
-    whole = model(probe, use_cache=False).logits
-    return torch.equal(whole, head(body(probe, use_cache=False).last_hidden_state))
-
-
 def _score_logits(logits: Tensor, truth: Tensor, moments: bool) -> tuple[Tensor, ...]:
-    """Hits, greedy token, log p(truth), and mean and std of log p; logits (c, V) are overwritten."""
+    """Hits, greedy token, log p(truth), mean and std of log p; overwrites the logits (c, V)."""
     top, greedy = logits.max(dim=-1)
     shifted = logits.sub_(top[:, None])
     chosen = shifted.gather(1, truth[:, None])[:, 0]
