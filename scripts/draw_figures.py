@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from unlearning.console import read_settings, run
-from unlearning.figures import FIGURES, FigureSettings, save
+from unlearning.figures import FIGURES, FigureJob, save
 from unlearning.tables import read_rows, read_table
 
 ROWS = ("sequences", "memorization", "membership", "history")
@@ -18,11 +18,11 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"{name} (parquet)")
     for name in TABLES:
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"{name} table (CSV)")
-    parser.add_argument("--settings", default="{}", help="JSON, see the class FigureSettings")
+    parser.add_argument("--settings", default="{}", help="JSON, see the class FigureJob")
     parser.add_argument("--only", nargs="+", choices=FIGURES, help="draw these figures alone")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     arguments = parser.parse_args()
-    settings = read_settings(arguments.settings, FigureSettings)
+    settings = read_settings(arguments.settings, FigureJob)
     results = {name: read_rows(getattr(arguments, name)) for name in ROWS}
     for name in TABLES:
         name = name.replace("-", "_")

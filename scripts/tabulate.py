@@ -7,23 +7,18 @@ time) are the same bytes for the same input.
 """
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
 from unlearning import tables
 from unlearning.console import read_settings, run
 from unlearning.files import write_csv
+from unlearning.settings import settings_class
 from unlearning.solution_space import SolutionSettings, solution_space
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings(tables.TableSettings, SolutionSettings):
+@settings_class
+class Settings(tables.TableJob, SolutionSettings):
     """How tables are made, and the rule of the solution space."""
-
-    def __post_init__(self) -> None:
-        """Check both parts."""
-        tables.TableSettings.__post_init__(self)
-        SolutionSettings.__post_init__(self)
 
 
 def main() -> None:

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from unlearning.errors import InputError
+from unlearning.settings import settings_class
 from unlearning.solution_space import SolutionSettings, describe_cell
 from unlearning.statistics import Difference, Interval, holm, mean_interval, paired_difference
 from unlearning.tables import (
@@ -27,33 +28,33 @@ from unlearning.tables import (
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClaimSettings(SolutionSettings):
-    """What the claims are judged by, beside the rule of the solution space.
+@settings_class
+class ClaimRules:
+    """What the claims are judged by, beside the rule of the solution space."""
 
-    Attributes:
-        models: display order, smallest first; C6 speaks of the first as the small one.
-        baselines: the average-stopped methods of the paper.
-        proposals: the paper's own methods (ours are reported, but decide no claim of the paper).
-        confidence: of all intervals.
-        accuracy_margin: a loss of task accuracy or dialogue F1 that counts as no harm.
-        nats_margin: a rise of log-perplexity, nats per token, that counts as no harm.
-    """
+    paper_baselines: tuple[str, ...] = ("ga", "ta")
+    """Labels of the average-stopped methods that the paper compares with; the first is the one
+    whose outliers are counted."""
+
+    paper_proposals: tuple[str, ...] = ("sga", "tau")
+    """Labels of the paper's own methods. Others are reported, but decide no claim of the paper."""
+
+    accuracy_margin: float = Field(default=0.02, ge=0)
+    """A loss of task accuracy or dialogue F1 that counts as no harm."""
+
+    nats_margin: float = Field(default=0.10, ge=0)
+    """A rise of log-perplexity, nats per token, that counts as no harm."""
+
+
+@settings_class
+class ClaimSettings(ClaimRules, SolutionSettings):
+    """Both sets of rules, and what else judging needs."""
 
     models: tuple[str, ...] = ()
-    baselines: tuple[str, ...] = ("ga", "ta")
-    proposals: tuple[str, ...] = ("sga", "tau")
-    confidence: float = 0.95
-    accuracy_margin: float = 0.02
-    nats_margin: float = 0.10
+    """Display order, smallest first; C6 speaks of the first as the small one."""
 
-    def __post_init__(self) -> None:
-        """Refuse a margin or a confidence that is none."""
-        super().__post_init__()
-        if min(self.accuracy_margin, self.nats_margin) < 0 or not 0 < self.confidence < 1:
-            raise InputError(
-                "claims: margins must not be negative and confidence within 0..1; correct them"
-            )
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Confidence of all intervals."""
 
     @property
     def alpha(self) -> float:
@@ -203,8 +204,8 @@ def _gains_of(
 ) -> tuple[list[Gain], list[str]]:
     """The pooled rows of the paper's proposals against the baselines, and what is missing."""
     found, missing = [], []
-    for proposal in settings.proposals:
-        for baseline in settings.baselines:
+    for proposal in settings.paper_proposals:
+        for baseline in settings.paper_baselines:
             for metric in metrics:
                 gain = _gain(gains, proposal, baseline, metric, settings)
                 if gain is None:
@@ -250,7 +251,7 @@ def judge_memorization(original: pd.DataFrame, settings: ClaimSettings) -> Verdi
 
 def judge_hidden_outliers(runs: pd.DataFrame, settings: ClaimSettings) -> Verdict:
     """C2: outliers although the mean meets the threshold."""
-    first = settings.baselines[0]
+    first = settings.paper_baselines[0]
     name = method_name(first)
     rule = (
         f"runs of {name} whose mean g is below the threshold: share of the forget set outside the"
@@ -290,7 +291,7 @@ def judge_attack_on_baselines(
 ) -> Verdict:
     """C3: attack success on the baselines against chance and against the proposals."""
     metric = settings.attack_metric
-    names = [method_name(b) for b in settings.baselines]
+    names = [method_name(b) for b in settings.paper_baselines]
     rule = (
         f"{metric}: supported if it is surely above the control model's (the chance level of a"
         f" maximum over scores) for each of {', '.join(names)}, and each of them is surely more"
@@ -299,14 +300,14 @@ def judge_attack_on_baselines(
         " n counts cells (draws if there is one cell)"
     )
     above, beaten, reversed_, evidence = [], [], [], []
-    for baseline in settings.baselines:
+    for baseline in settings.paper_baselines:
         chance = _pooled_pairs(runs, metric, baseline, "control", settings)
         above.append(sign_of(chance))
         level = _pooled(runs, metric, baseline, settings)
         evidence.append(
             f"{method_name(baseline)}: {show(level, False)}; minus control: {show(chance)}"
         )
-        found = [_gain(gains, p, baseline, metric, settings) for p in settings.proposals]
+        found = [_gain(gains, p, baseline, metric, settings) for p in settings.paper_proposals]
         found = [gain for gain in found if gain is not None]
         evidence += [gain.text() for gain in found] or [
             f"no proposal to compare with {method_name(baseline)}"
@@ -360,7 +361,7 @@ def judge_utility(runs: pd.DataFrame, gains: pd.DataFrame, settings: ClaimSettin
         " n counts cells (draws if there is one cell)"
     )
     evidence, benefits, p_values, missing = [], [], [], False
-    for proposal in settings.proposals:
+    for proposal in settings.paper_proposals:
         for metric, margin in margins.items():
             change = _pooled_pairs(runs, metric, proposal, "original", settings)
             beyond = _pooled_pairs(runs, metric, proposal, "original", settings, shift=margin)
@@ -448,7 +449,7 @@ def second_hand_statement(
     for model in larger:
         found = [
             _gain(gains, p, "ta", settings.outlier_metric, settings, model)
-            for p in settings.proposals
+            for p in settings.paper_proposals
         ]
         found = [gain for gain in found if gain is not None]
         texts += [f"{model}: {gain.text()}" for gain in found]

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from unlearning.errors import InputError
+from unlearning.settings import settings_class
 from unlearning.statistics import Interval, mean_interval, paired_difference
 from unlearning.tables import METRICS, method_name, method_order, model_order, paired_values
 
@@ -24,23 +26,24 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_class
 class SolutionSettings:
-    """The rule by which a cell is won.
-
-    Attributes:
-        outlier_metric: privacy, per sequence: a metric of per_run.csv.
-        max_outliers: its largest acceptable mean.
-        attack_metric: privacy, under attack.
-        max_attack: its largest acceptable mean (an AUC: 0.5 is chance).
-        utility_metric: decides among the feasible ones.
-    """
+    """The rule by which a cell of the map is won."""
 
     outlier_metric: str = "outliers_calibrated_rate"
-    max_outliers: float = 0.10
+    """Privacy, per sequence: a metric of per_run.csv."""
+
+    max_outliers: float = Field(default=0.10, ge=0)
+    """Its largest acceptable mean."""
+
     attack_metric: str = "attack_auc_worst"
-    max_attack: float = 0.75
+    """Privacy, under attack: a metric of per_run.csv."""
+
+    max_attack: float = Field(default=0.75, ge=0)
+    """Its largest acceptable mean; of an AUC, 0.5 is chance."""
+
     utility_metric: str = "utility_accuracy"
+    """Decides among the methods that keep both limits."""
 
     def __post_init__(self) -> None:
         """Refuse metrics that do not exist."""

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from unlearning.attacks.membership import BLACK_BOX, CHANGES, EXTRACTION
 from unlearning.errors import InputError
 from unlearning.forgetting import SIDES, count_outliers, describe, thresholds_of
+from unlearning.settings import settings_class
 from unlearning.statistics import (
     bootstrap_difference,
     bootstrap_interval,
@@ -120,31 +122,33 @@ COUNTED = {"n_diverged", "n_cap"}
 """Metrics whose row in main.csv is a sum over runs, not a mean."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_class
 class TableSettings:
-    """How tables are made.
+    """How tables are made."""
 
-    Attributes:
-        models: display order, smallest first; models left out follow in alphabetical order.
-        baselines: methods to compare against.
-        proposals: methods that are compared with each baseline.
-        accuracy_kinds: kinds of task that enter the mean accuracy. The paper's table leaves
-            last-word prediction (LAMBADA) out of its mean, and so do we.
-        confidence: of all intervals.
-        seed: of the bootstrap of the spread of g in original.csv.
-    """
+    baselines: tuple[str, ...] = ("ga", "ta")
+    """Labels of the methods to compare against; one that was not run is left out."""
+
+    proposals: tuple[str, ...] = ("sga", "tau", "sga_each", "ta_then_sga")
+    """Labels of the methods that are compared with each baseline."""
+
+    accuracy_kinds: tuple[str, ...] = ("choice",)
+    """Kinds of task that enter the mean accuracy. The paper's table leaves last-word prediction
+    (LAMBADA) out of its mean, and so does the default."""
+
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Confidence of the intervals."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seeds the bootstrap of the spread of g in original.csv."""
+
+
+@settings_class
+class TableJob(TableSettings):
+    """`TableSettings`, and the order of the models."""
 
     models: tuple[str, ...] = ()
-    baselines: tuple[str, ...] = ("ga", "ta")
-    proposals: tuple[str, ...] = ("sga", "tau", "sga_each", "ta_then_sga")
-    accuracy_kinds: tuple[str, ...] = ("choice",)
-    confidence: float = 0.95
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse a confidence that is none."""
-        if not 0 < self.confidence < 1:
-            raise InputError(f"confidence: {self.confidence} is not within 0..1; give e.g. 0.95")
+    """Display order, smallest first; models left out follow in alphabetical order."""
 
 
 def method_order(labels: Iterable[str]) -> list[str]:
@@ -342,7 +346,7 @@ def per_run(
     tasks: pd.DataFrame,
     runs: pd.DataFrame,
     thresholds: pd.DataFrame,
-    settings: TableSettings,
+    settings: TableJob,
 ) -> pd.DataFrame:
     """Every metric of every run: columns KEYS, metric, value; NaN for a diverged run.
 
@@ -386,7 +390,7 @@ def average(
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])
 
 
-def main_table(runs: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+def main_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     """Every metric averaged over draws: columns CELL, metric, mean, low, high, n.
 
     Args:
@@ -404,7 +408,7 @@ def main_table(runs: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
     return table
 
 
-def cost_table(runs: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+def cost_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     """Wall time per run, averaged: the one table that differs from one execution to the next."""
     require(runs, [*KEYS, "seconds"], "runs")
     table = runs[KEYS].assign(metric="seconds", value=runs["seconds"])
@@ -416,7 +420,7 @@ def outlier_table(
     memorization: pd.DataFrame,
     membership: pd.DataFrame,
     thresholds: pd.DataFrame,
-    settings: TableSettings,
+    settings: TableJob,
 ) -> pd.DataFrame:
     """c(D_f) and its sides, beside the same count on unseen sequences of the same model.
 
@@ -441,13 +445,13 @@ def outlier_table(
     return average(arrange(table, settings.models), [*CELL, *extra], confidence=settings.confidence)
 
 
-def attack_table(attack_runs: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+def attack_table(attack_runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     """Attack success averaged over draws: columns CELL, score, side, metric, mean, low, high, n."""
     table = arrange(attack_runs, settings.models)
     return average(table, [*CELL, "score", "side", "metric"], confidence=settings.confidence)
 
 
-def utility_table(tasks: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+def utility_table(tasks: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     """Each task averaged over draws, and its paired change against the original model.
 
     Args:
@@ -486,7 +490,7 @@ def original_table(
     memorization: pd.DataFrame,
     membership: pd.DataFrame,
     sequences: pd.DataFrame,
-    settings: TableSettings,
+    settings: TableJob,
 ) -> pd.DataFrame:
     """What the models knew before unlearning, planted sequences beside unseen ones.
 
@@ -602,7 +606,7 @@ def _scopes(values: pd.DataFrame) -> Iterator[tuple[tuple[str, str], np.ndarray,
         yield (model, str(size)), draws["left"].to_numpy(), draws["right"].to_numpy(), DRAWS
 
 
-def gains_table(runs: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+def gains_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     """Paired differences proposal - baseline, per cell, per model and pooled over all cells.
 
     Args:
@@ -644,7 +648,7 @@ def gains_table(runs: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
     return _arrange_gains(table, settings)
 
 
-def _arrange_gains(table: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+def _arrange_gains(table: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     models = [ALL, *model_order(set(table["model"]) - {ALL}, settings.models)]
     order = {
         "model": models,

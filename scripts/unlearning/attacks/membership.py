@@ -22,14 +22,15 @@ much as a memorized one.
 The threshold half is not resampled in the bootstrap: the observer's reference stays fixed.
 """
 
-from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from unlearning.errors import InputError
 from unlearning.forgetting import thresholds_of
+from unlearning.settings import settings_class
 from unlearning.statistics import (
     percentile_interval,
     proportion_interval,
@@ -53,29 +54,21 @@ EXPOSED_COLUMNS = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
+@settings_class
 class AttackSettings:
-    """How the attack is evaluated.
+    """How the attack is evaluated."""
 
-    Attributes:
-        resamples: bootstrap resamples per interval; members and non-members are resampled apart.
-        confidence: of the intervals.
-        seed: of the resamples.
-        exposed: how many of the most exposed sequences to list per run.
-    """
+    resamples: int = Field(default=1000, ge=1)
+    """Bootstrap resamples per interval; members and non-members are resampled apart."""
 
-    resamples: int = 1000
-    confidence: float = 0.95
-    seed: int = 0
-    exposed: int = 5
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Confidence of the intervals."""
 
-    def __post_init__(self) -> None:
-        """Refuse settings that cannot be computed with."""
-        if self.resamples < 1 or self.exposed < 0 or not 0 < self.confidence < 1:
-            raise InputError(
-                "attack: resamples must be at least 1, exposed at least 0 and confidence within"
-                " 0..1; correct the settings"
-            )
+    seed: int = Field(default=0, ge=0)
+    """Seeds the resamples."""
+
+    exposed: int = Field(default=5, ge=0)
+    """How many of the most exposed sequences to list per run."""
 
 
 def attack_metrics(

@@ -10,7 +10,7 @@ from unlearning.figures.gains import gains
 from unlearning.figures.memorization import memorization
 from unlearning.figures.privacy_utility import privacy_utility
 from unlearning.figures.solution_space import solution_space
-from unlearning.figures.style import FigureSettings, save
+from unlearning.figures.style import FigureJob, FigureSettings, save
 from unlearning.figures.trajectories import trajectories
 from unlearning.figures.utility import utility
 
@@ -25,4 +25,4 @@ FIGURES = {
     "utility": utility,
 }
 
-__all__ = ["FIGURES", "FigureSettings", "save"]
+__all__ = ["FIGURES", "FigureJob", "FigureSettings", "save"]

@@ -5,13 +5,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from unlearning.attacks.membership import finite, roc_points, split_run, with_scores
-from unlearning.figures.style import FigureSettings, grid, method_legend, palette
+from unlearning.figures.style import FigureJob, grid, method_legend, palette
 from unlearning.tables import method_order
 
 RATES = np.linspace(0, 1, 201)
 
 
-def attack_roc(results: dict[str, pd.DataFrame], settings: FigureSettings) -> Figure:
+def attack_roc(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     """ROC of the loss attack per model: one-sided above, two-sided below; one forget size.
 
     A curve is the mean over draws of the true positive rate at each false positive rate.

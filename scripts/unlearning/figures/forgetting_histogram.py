@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from unlearning.figures.style import BAND, FigureSettings, empty, grid, methods_in, palette
+from unlearning.figures.style import BAND, FigureJob, empty, grid, methods_in, palette
 from unlearning.forgetting import thresholds_of
 
 
-def forgetting_histogram(results: dict[str, pd.DataFrame], settings: FigureSettings) -> Figure:
+def forgetting_histogram(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     """Distribution of g over the forget set, models down, methods across, one forget size.
 
     Draws are laid on top of one another; a diverged run is left out.

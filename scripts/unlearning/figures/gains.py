@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from unlearning.figures.style import FigureSettings, empty, grid, palette
+from unlearning.figures.style import FigureJob, empty, grid, palette
 from unlearning.tables import ALL, METRICS
 
 
-def gains(results: dict[str, pd.DataFrame], settings: FigureSettings) -> Figure:
+def gains(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     """Forest plot of the pooled paired differences, one panel per metric.
 
     Filled: the interval excludes zero and the Holm-corrected p is below 0.05.

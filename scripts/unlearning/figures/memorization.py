@@ -5,11 +5,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from unlearning.figures.style import COLOURS, FigureSettings, grid
+from unlearning.figures.style import COLOURS, FigureJob, grid
 from unlearning.tables import model_order
 
 
-def memorization(results: dict[str, pd.DataFrame], settings: FigureSettings) -> Figure:
+def memorization(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     """G of every sequence, by repetitions in the training text: original beside control.
 
     Args:

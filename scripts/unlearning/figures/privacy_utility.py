@@ -4,14 +4,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from unlearning.figures.style import FigureSettings, grid, markers, method_legend, palette
+from unlearning.figures.style import FigureJob, grid, markers, method_legend, palette
 from unlearning.tables import METRICS, method_order
 
 PRIVACY = ("outliers_calibrated_rate", "attack_auc_worst")
 UTILITY = "utility_accuracy"
 
 
-def privacy_utility(results: dict[str, pd.DataFrame], settings: FigureSettings) -> Figure:
+def privacy_utility(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     """Utility over privacy: models across; outliers above, attack below; sizes by marker size.
 
     Bars are 95 % intervals over draws, cut at the axes.

@@ -4,11 +4,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from unlearning.figures.style import FigureSettings, grid, palette
+from unlearning.figures.style import FigureJob, grid, palette
 from unlearning.tables import METHODS
 
 
-def solution_space(results: dict[str, pd.DataFrame], settings: FigureSettings) -> Figure:
+def solution_space(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     """One coloured cell per model and forget size with its winner.
 
     Full colour: the lead is sure. Hatched: tied, with whom is written below. White: no method is
@@ -57,7 +57,7 @@ def solution_space(results: dict[str, pd.DataFrame], settings: FigureSettings) -
     return figure
 
 
-def _words(row: pd.Series, settings: FigureSettings) -> list[str]:
+def _words(row: pd.Series, settings: FigureJob) -> list[str]:
     numbers = (
         f"utility {row['utility']:.2f}, outliers {row['outliers']:.2f},\n"
         f"attack {row['attack']:.2f}, n = {int(row['n'])}"

@@ -1,7 +1,6 @@
 """One look for all figures: colours, names, sizes, and files that come out the same every time."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib
@@ -9,9 +8,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from pydantic import Field
 
 from unlearning.errors import InputError
 from unlearning.files import replacing
+from unlearning.settings import settings_class
 from unlearning.tables import METHODS, method_order, model_order
 
 matplotlib.use("Agg")
@@ -38,22 +39,19 @@ PANEL = 2.3
 """Width of a panel in a grid, inches."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings_class
 class FigureSettings:
-    """What the figures show.
+    """What the figures show."""
 
-    Attributes:
-        models: display order, smallest first; models left out follow alphabetically.
-        names: display names by label, over the registered ones.
-        forget_size: the size shown where one must be chosen; None is the middle one.
-        seed: the forget-set draw whose single sequences are traced; None is the first.
-        gain_metrics: metrics of the forest plot.
-    """
+    names: dict[str, str] = Field(default_factory=dict)
+    """Display names of methods by label, over the registered ones."""
 
-    models: tuple[str, ...] = ()
-    names: dict[str, str] = field(default_factory=dict)
     forget_size: int | None = None
+    """The forget size shown where one must be chosen; null is the middle one."""
+
     seed: int | None = None
+    """The forget-set draw whose single sequences are traced; null is the first."""
+
     gain_metrics: tuple[str, ...] = (
         "outliers_calibrated_rate",
         "ma_max",
@@ -61,6 +59,15 @@ class FigureSettings:
         "utility_accuracy",
         "nats_per_token",
     )
+    """Metrics of the forest plot of paired differences."""
+
+
+@settings_class
+class FigureJob(FigureSettings):
+    """`FigureSettings`, and the order of the models."""
+
+    models: tuple[str, ...] = ()
+    """Display order, smallest first; models left out follow alphabetically."""
 
     def name(self, label: str) -> str:
         """Display name of a method; its own label if it has none."""
@@ -156,7 +163,7 @@ def grid(
 
 
 def method_legend(
-    figure: Figure, labels: Sequence[str], settings: FigureSettings, *, line: bool = False
+    figure: Figure, labels: Sequence[str], settings: FigureJob, *, line: bool = False
 ) -> None:
     """One legend of the methods above the panels (below them is the note on what is shown)."""
     colours, shapes = palette(labels), markers(labels)
@@ -173,7 +180,7 @@ def method_legend(
         )
         for label in labels
     ]
-    columns = max(1, int(figure.get_figwidth() / 1.4))
+    columns = max(1, int(figure.get_figwidth() / 1.25))
     figure.legend(
         handles=handles,
         loc="outside upper center",

@@ -4,11 +4,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from unlearning.figures.style import BAND, FigureSettings, empty, grid, methods_in, palette
+from unlearning.figures.style import BAND, FigureJob, empty, grid, methods_in, palette
 from unlearning.forgetting import thresholds_of
 
 
-def trajectories(results: dict[str, pd.DataFrame], settings: FigureSettings) -> Figure:
+def trajectories(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     """G of single sequences after each epoch: models down, methods across; one draw of one size.
 
     Args:

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from unlearning.figures.style import (
-    FigureSettings,
+    FigureJob,
     empty,
     grid,
     markers,
@@ -15,7 +15,7 @@ from unlearning.figures.style import (
 )
 
 
-def utility(results: dict[str, pd.DataFrame], settings: FigureSettings) -> Figure:
+def utility(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     """Change of every task against the original model, one forget size.
 
     Models down; accuracy and F1 tasks on the left, text (log-perplexity, up is worse) on the right.
