@@ -12,18 +12,20 @@ TABLES = multiext(
     "per_run.csv",
     "cost.csv",
 )
+# every figure, in the order of the report -> the kind of evidence it is
+FIGURE_KINDS = {
+    "memorization": "Memorization",
+    "forgetting_histogram": "Memorization",
+    "trajectories": "Memorization",
+    "attack_roc": "Privacy",
+    "privacy_utility": "Privacy",
+    "utility": "Utility",
+    "gains": "Methods",
+    "solution_space": "Methods",
+}
 FIGURES = expand(
     f"{RESULTS}/figures/{{figure}}.{{format}}",
-    figure=[
-        "memorization",
-        "forgetting_histogram",
-        "trajectories",
-        "attack_roc",
-        "privacy_utility",
-        "solution_space",
-        "gains",
-        "utility",
-    ],
+    figure=FIGURE_KINDS,
     format=["svg", "png", "pdf"],
 )
 CLAIMS = multiext(f"{RESULTS}/claims", ".json", ".md")
@@ -56,10 +58,10 @@ rule attack:
         " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
 
 
-rule tabulate:
+rule make_tables:
     input:
-        script=script("tabulate.py"),
-        code=code("tabulate.py"),
+        script=script("make_tables.py"),
+        code=code("make_tables.py"),
         sequences=f"{RESULTS}/sequences.parquet",
         memorization=f"{RESULTS}/memorization.parquet",
         membership=f"{RESULTS}/membership.parquet",
@@ -70,9 +72,9 @@ rule tabulate:
     output:
         TABLES,
     log:
-        f"{LOGS}/tabulate.log",
+        f"{LOGS}/make_tables.log",
     benchmark:
-        f"{LOGS}/benchmarks/tabulate.tsv"
+        f"{LOGS}/benchmarks/make_tables.tsv"
     conda:
         "../envs/analysis.yaml"
     threads: 1
@@ -110,7 +112,7 @@ rule judge_claims:
         mem_mb=grown(1000),
         runtime=10,
     params:
-        settings=as_json(**CONFIG["solution_space"]),
+        settings=as_json(**CONFIG["solution_space"], **CONFIG["claims"], models=MODELS),
         folder=RESULTS,
     shell:
         "python {input.script} --per-run {input.per_run} --original {input.original}"
@@ -142,3 +144,48 @@ rule record_provenance:
     shell:
         "python {input.script} --runs {input.runs} --benchmarks {params.benchmarks}"
         " --config {params.config:q} --output {output} > {log} 2>&1"
+
+
+rule draw_figures:
+    input:
+        script=script("draw_figures.py"),
+        code=code("draw_figures.py"),
+        sequences=f"{RESULTS}/sequences.parquet",
+        memorization=f"{RESULTS}/memorization.parquet",
+        membership=f"{RESULTS}/membership.parquet",
+        history=f"{RESULTS}/history.parquet",
+        thresholds=f"{RESULTS}/thresholds.csv",
+        main=f"{RESULTS}/tables/main.csv",
+        gains=f"{RESULTS}/tables/gains.csv",
+        utility=f"{RESULTS}/tables/utility.csv",
+        solution_space=f"{RESULTS}/tables/solution_space.csv",
+    output:
+        [
+            report(
+                f"{RESULTS}/figures/{figure}.svg",
+                caption=f"../report/{figure}.rst",
+                category=kind,
+                labels={"figure": figure.replace("_", " ")},
+            )
+            for figure, kind in FIGURE_KINDS.items()
+        ],
+        [path for path in FIGURES if not path.endswith(".svg")],
+    log:
+        f"{LOGS}/draw_figures.log",
+    benchmark:
+        f"{LOGS}/benchmarks/draw_figures.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(2000),
+        runtime=30,
+    params:
+        settings=as_json(models=MODELS),
+        folder=f"{RESULTS}/figures",
+    shell:
+        "python {input.script} --sequences {input.sequences} --memorization {input.memorization}"
+        " --membership {input.membership} --history {input.history}"
+        " --thresholds {input.thresholds} --main {input.main} --gains {input.gains}"
+        " --utility {input.utility} --solution-space {input.solution_space}"
+        " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"

@@ -12,7 +12,8 @@ from unlearning.files import replacing, write_parquet
 from unlearning.measurement import measure, suite_of
 from unlearning.models import device_for, load_model, load_tokenizer
 from unlearning.sequences import forget_set, read_sequences, roles
-from unlearning.settings import MeasurementSettings, settings_class
+from unlearning.settings import settings_class
+from unlearning.settings.measurement import MeasurementSettings
 from unlearning.sources import SCRIPTS, sources
 
 ENGINE = SCRIPTS / "unlearning" / "evaluation" / "tasks"

@@ -12,7 +12,8 @@ from unlearning.forgetting import thresholds
 from unlearning.measurement import measure, suite_of
 from unlearning.models import device_for, load_model, load_tokenizer
 from unlearning.sequences import read_sequences
-from unlearning.settings import MeasurementSettings, settings_class
+from unlearning.settings import settings_class
+from unlearning.settings.measurement import MeasurementSettings
 
 
 @settings_class

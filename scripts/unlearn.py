@@ -19,7 +19,8 @@ from unlearning.forgetting import Band
 from unlearning.models import device_for, load_model, peak_memory_mb
 from unlearning.request import Request
 from unlearning.sequences import forget_set, read_sequences, tokens_of
-from unlearning.settings import UnlearningSettings, settings_class
+from unlearning.settings import settings_class
+from unlearning.settings.unlearning import UnlearningSettings
 from unlearning.sources import sources
 
 

@@ -11,10 +11,15 @@ from pydantic import Field, StringConstraints, TypeAdapter
 
 from unlearning import unlearners
 from unlearning.attacks.membership import AttackSettings
-from unlearning.corpus.settings import CorpusSettings, PretrainingSettings
+from unlearning.claims import ClaimRules
+from unlearning.corpus.settings import CorpusSettings
 from unlearning.errors import InputError
-from unlearning.settings import MeasurementSettings, UnlearningSettings, build, settings_class
-from unlearning.solution_space import SolutionSpaceSettings
+from unlearning.pretraining import PretrainingSettings
+from unlearning.settings import build, settings_class
+from unlearning.settings.measurement import MeasurementSettings
+from unlearning.settings.unlearning import UnlearningSettings
+from unlearning.solution_space import SolutionSettings
+from unlearning.tables import TableSettings
 
 # names become parts of file names and of the engine's wildcards
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]
@@ -97,8 +102,14 @@ class Config:
     attack: AttackSettings = AttackSettings()
     """The privacy attack."""
 
-    solution_space: SolutionSpaceSettings = SolutionSpaceSettings()
+    tables: TableSettings = TableSettings()
+    """What the tables compare."""
+
+    solution_space: SolutionSettings = SolutionSettings()
     """The rule by which the map names a winner."""
+
+    claims: ClaimRules = ClaimRules()
+    """The rules by which the paper's claims are judged."""
 
     jobs: JobSettings = JobSettings()
     """How the experiment is cut into jobs."""

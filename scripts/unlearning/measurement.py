@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from unlearning.evaluation import Suite, Task, load_suite
 from unlearning.memorization import extraction_likelihood, score_tokens
 from unlearning.sequences import tokens_of
-from unlearning.settings import MeasurementSettings
+from unlearning.settings.measurement import MeasurementSettings
 
 
 def suite_of(
