@@ -5,6 +5,7 @@ methods that keep privacy in a cell, the one with the highest utility wins. Its 
 the paired interval against every other feasible method excludes zero; otherwise they tie.
 """
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,13 +50,14 @@ class SolutionSettings:
         """Refuse metrics that do not exist."""
         for name in ("outlier_metric", "attack_metric", "utility_metric"):
             if getattr(self, name) not in METRICS:
+                near = difflib.get_close_matches(getattr(self, name), METRICS, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else "see per_run.csv for metrics"
                 raise InputError(
-                    f"solution space: {name} '{getattr(self, name)}' is no metric;"
-                    f" choose one of {', '.join(METRICS)}"
+                    f"solution_space.{name}: '{getattr(self, name)}' is no metric; {hint}"
                 )
         if not METRICS[self.utility_metric].better:
             raise InputError(
-                f"solution space: utility_metric '{self.utility_metric}' has no better direction;"
+                f"solution_space.utility_metric: '{self.utility_metric}' has no better direction;"
                 " choose e.g. utility_accuracy or perplexity"
             )
 

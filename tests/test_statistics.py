@@ -1,0 +1,136 @@
+"""Intervals, tests, resampling and corrections against scipy, statsmodels and plain loops."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
+
+from unlearning.statistics import (
+    bootstrap_difference,
+    bootstrap_interval,
+    holm,
+    mean_interval,
+    paired_difference,
+    percentile_interval,
+    proportion_difference,
+    proportion_interval,
+    resample_indices,
+    resample_weights,
+    unpaired_difference,
+)
+
+NUMBERS = st.lists(st.integers(-1000, 1000).map(lambda i: i / 100), min_size=3, max_size=12)
+
+
+@given(NUMBERS, st.sampled_from([0.8, 0.95, 0.99]))
+def test_mean_interval_is_students(values, confidence):
+    found = mean_interval(values, confidence)
+    expected = DescrStatsW(values).tconfint_mean(1 - confidence)
+    assert (found.low, found.high) == pytest.approx(expected, abs=1e-9)
+    assert (found.mean, found.n) == (pytest.approx(np.mean(values)), len(values))
+
+
+def test_one_value_has_no_interval_and_none_has_no_mean():
+    one = mean_interval([0.5, np.nan])
+    assert (one.mean, one.n) == (0.5, 1)
+    assert np.isnan([one.low, one.high]).all()
+    none = mean_interval([np.nan])
+    assert none.n == 0
+    assert np.isnan([none.mean, none.low, none.high]).all()
+
+
+@given(NUMBERS, st.randoms(use_true_random=False))
+def test_paired_difference_is_the_paired_t_test(values, random):
+    left = np.array(values)
+    right = left + [random.gauss(0.3, 1) for _ in values]
+    found = paired_difference(left, right)
+    test = stats.ttest_rel(left, right)
+    assert found.p == pytest.approx(test.pvalue, rel=1e-9)
+    assert (found.low, found.high) == pytest.approx(tuple(test.confidence_interval(0.95)))
+
+
+def test_a_pair_with_a_missing_side_is_left_out():
+    found = paired_difference([1.0, np.nan, 4.0, 9.0], [0.0, 5.0, np.nan, 5.0])
+    assert (found.mean, found.n) == (2.5, 2)
+
+
+def test_equal_differences_give_no_false_certainty():
+    same = paired_difference([3.0, 4.0], [1.0, 2.0])
+    assert same.mean == 2.0
+    assert np.isnan([same.low, same.high, same.p]).all()
+    none = paired_difference([3.0, 4.0], [3.0, 4.0])
+    assert (none.mean, none.low, none.high, none.p) == (0.0, 0.0, 0.0, 1.0)
+
+
+@given(NUMBERS, st.randoms(use_true_random=False))
+def test_unpaired_difference_is_welchs(values, random):
+    left = np.array([random.gauss(0, 1) for _ in values])
+    right = np.array([random.gauss(1, 3) for _ in range(len(values) + 2)])
+    found = unpaired_difference(left, right)
+    compare = CompareMeans(DescrStatsW(left), DescrStatsW(right))
+    expected = compare.tconfint_diff(0.05, usevar="unequal")
+    assert (found.low, found.high) == pytest.approx(expected)
+    assert found.p == pytest.approx(compare.ttest_ind(usevar="unequal")[1])
+
+
+@given(
+    st.lists(st.one_of(st.floats(0, 1), st.just(float("nan"))), min_size=1, max_size=12),
+)
+def test_holm_is_that_of_statsmodels_and_skips_missing_tests(p_values):
+    found = holm(p_values)
+    known = [p for p in p_values if not np.isnan(p)]
+    expected = iter(multipletests(known, method="holm")[1] if known else [])
+    for p, adjusted in zip(p_values, found, strict=True):
+        if np.isnan(p):
+            assert np.isnan(adjusted)
+        else:
+            assert adjusted == pytest.approx(next(expected))
+
+
+@given(st.integers(1, 9), st.integers(1, 20), st.integers(0, 5))
+def test_weights_count_the_indices(n, resamples, seed):
+    indices = resample_indices(n, resamples, np.random.default_rng(seed))
+    weights = resample_weights(indices)
+    for row, counted in zip(indices, weights, strict=True):
+        assert [list(row).count(i) for i in range(n)] == counted.tolist()
+
+
+@settings(max_examples=20)
+@given(NUMBERS, st.integers(0, 5))
+def test_bootstrap_equals_a_loop_over_the_same_resamples(values, seed):
+    found = bootstrap_interval(values, np.std, np.random.default_rng(seed), resamples=50)
+    indices = resample_indices(len(values), 50, np.random.default_rng(seed))
+    slow = [np.std([values[i] for i in row]) for row in indices]
+    assert (found.low, found.high) == pytest.approx(percentile_interval(np.array(slow)))
+    assert found.mean == pytest.approx(np.std(values))
+
+
+def test_bootstrap_of_a_mean_is_near_the_t_interval():
+    rng = np.random.default_rng(3)
+    left, right = rng.normal(1, 1, 200), rng.normal(0, 1, 300)
+    found = bootstrap_difference(left, right, np.mean, np.random.default_rng(4), resamples=4000)
+    expected = unpaired_difference(left, right)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.03)
+    assert found.mean == pytest.approx(expected.mean)
+
+
+def test_proportions():
+    # Wilson's formula, written out
+    z, hits, n = stats.norm.ppf(0.975), 7, 20
+    centre = (hits / n + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(hits / n * (1 - hits / n) / n + z**2 / (4 * n**2))
+    found = proportion_interval(hits, n)
+    assert (found.low, found.high) == pytest.approx((centre - half, centre + half))
+    assert proportion_interval(0, 10).low == 0.0
+    assert proportion_interval(10, 10).high == 1.0
+    assert np.isnan(proportion_interval(0, 0).mean)
+    # Newcombe's: the square-and-add rule on the two Wilson intervals
+    other = proportion_interval(3, 40)
+    difference = proportion_difference(7, 20, 3, 40)
+    gap = 7 / 20 - 3 / 40
+    low = gap - np.hypot(7 / 20 - found.low, other.high - 3 / 40)
+    high = gap + np.hypot(found.high - 7 / 20, 3 / 40 - other.low)
+    assert (difference.low, difference.high) == pytest.approx((low, high))
