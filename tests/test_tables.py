@@ -1,0 +1,310 @@
+"""Tables against sums done by hand, and their bytes."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthetic_results import EFFECTS, Effect, Shape, make
+from unlearning.attacks.membership import AttackSettings, attack_all
+from unlearning.errors import InputError
+from unlearning.files import write_csv
+from unlearning.statistics import mean_interval, paired_difference
+from unlearning.tables import (
+    ALL,
+    CELLS,
+    DRAWS,
+    METRICS,
+    TableJob,
+    attack_table,
+    cost_table,
+    gains_table,
+    main_table,
+    method_order,
+    model_order,
+    original_table,
+    outlier_table,
+    paired_values,
+    per_run,
+    read_rows,
+    read_table,
+    task_values,
+    utility_table,
+)
+
+JOB = TableJob(models=("small", "large"))
+ATTACK = AttackSettings(resamples=10)
+EFFECTS_HERE = {name: EFFECTS[name] for name in ("ga", "sga", "ta")} | {
+    "tau": Effect(0.4, 0.1, utility=-0.03, diverged=(1,)),
+    "mine": Effect(0.4, 0.02),
+}
+
+
+@pytest.fixture(scope="module")
+def results():
+    tables = make(Shape(effects=EFFECTS_HERE, sizes=(4, 8), items=20))
+    tables["attack_runs"] = attack_all(tables["membership"], ATTACK)
+    return tables
+
+
+def all_metrics(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    return per_run(
+        tables["memorization"],
+        tables["membership"],
+        tables["attack_runs"],
+        task_values(tables["utility"]),
+        tables["runs"],
+        tables["thresholds"],
+        JOB,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(results):
+    return all_metrics(results)
+
+
+def of_run(runs: pd.DataFrame, model: str, size: int, unlearner: str, seed: int) -> dict:
+    rows = runs.query(
+        "model == @model and forget_size == @size and unlearner == @unlearner and seed == @seed"
+    )
+    assert not rows["metric"].duplicated().any()
+    return dict(zip(rows["metric"], rows["value"], strict=True))
+
+
+def test_one_run_by_hand(results, runs):
+    found = of_run(runs, "small", 8, "ga", 2)
+    rows = results["memorization"].query(
+        "model == 'small' and forget_size == 8 and unlearner == 'ga' and seed == 2"
+    )
+    g = rows[rows["split"] == "forget"]["ma"].tolist()
+    band = results["thresholds"].set_index("model").loc["small"]
+    under = sum(x > band["calibrated_high"] + 1e-9 for x in g)
+    over = sum(x < band["calibrated_low"] - 1e-9 for x in g)
+    assert len(g) == 8
+    assert found["ma"] == pytest.approx(sum(g) / 8)
+    assert found["ma_max"] == max(g)
+    assert found["ma_spread"] == pytest.approx(math.sqrt(sum((x - sum(g) / 8) ** 2 for x in g) / 8))
+    assert found["under_forgotten_calibrated"] == under
+    assert found["over_forgotten_calibrated_rate"] == over / 8
+    assert found["outliers_calibrated"] == under + over
+    assert found["outliers_paper"] == sum(x <= 0.15 or x >= 0.60 for x in g)
+    assert found["mean_met"] == float(sum(g) / 8 < band["ma_mean"])
+    members = results["membership"].query(
+        "model == 'small' and forget_size == 8 and unlearner == 'ga' and seed == 2"
+    )
+    unseen = members[members["half"] == "attack"]["ma"].tolist()
+    low, high = band["calibrated_low"] - 1e-9, band["calibrated_high"] + 1e-9
+    rate = sum(not low <= x <= high for x in unseen) / len(unseen)
+    assert found["unseen_outliers_calibrated_rate"] == pytest.approx(rate)
+    assert found["excess_outliers_rate"] == pytest.approx((under + over) / 8 - rate)
+    kept = rows[rows["split"] == "retained"]["ma"]
+    assert found["retained_ma"] == pytest.approx(sum(kept) / len(kept))
+
+
+def test_utility_of_one_run_by_hand(results, runs):
+    found = of_run(runs, "large", 4, "sga", 0)
+    rows = results["utility"].query(
+        "model == 'large' and forget_size == 4 and unlearner == 'sga' and seed == 0"
+    )
+    by_task = {task: group for task, group in rows.groupby("task")}
+    place, story = (by_task[task]["value"].mean() for task in ("place", "story"))
+    assert found["utility_accuracy"] == pytest.approx((place + story) / 2)
+    assert found["utility_last_word"] == pytest.approx(by_task["closing"]["value"].mean())
+    assert found["dialogue_f1"] == pytest.approx(by_task["chat"]["value"].mean())
+    nats = by_task["heldout"]["value"].sum() / by_task["heldout"]["weight"].sum()
+    assert found["nats_per_token"] == pytest.approx(nats)
+    assert found["perplexity"] == pytest.approx(math.exp(nats))
+
+
+def test_the_worst_attack_is_the_largest_two_sided_black_box_auc(results, runs):
+    found = of_run(runs, "small", 4, "ta", 0)
+    rows = results["attack_runs"].query(
+        "model == 'small' and forget_size == 4 and unlearner == 'ta' and seed == 0"
+        " and side == 'two' and metric == 'auc'"
+    )
+    values = dict(zip(rows["score"], rows["value"], strict=True))
+    change = max(values.pop("loss_change"), values.pop("ma_change"))
+    assert found["attack_auc_worst"] == max(values.values())
+    assert found["attack_auc_change"] == change
+
+
+def test_every_metric_is_described(runs):
+    assert set(runs["metric"]) == set(METRICS)
+
+
+def test_main_averages_over_draws_and_counts_diverged_runs(runs):
+    table = main_table(runs, JOB).set_index(["model", "forget_size", "unlearner", "metric"])
+    values = [of_run(runs, "small", 8, "ga", seed)["ma"] for seed in (0, 1, 2)]
+    expected = mean_interval(values)
+    row = table.loc[("small", 8, "ga", "ma")]
+    assert (row["mean"], row["low"], row["high"], row["n"]) == pytest.approx(
+        (expected.mean, expected.low, expected.high, 3)
+    )
+    lost = table.loc[("small", 8, "tau")]
+    assert lost.loc["ma", "n"] == 2
+    assert lost.loc["utility_accuracy", "n"] == 2
+    assert (lost.loc["n_diverged", "mean"], lost.loc["n_diverged", "n"]) == (1, 3)
+    assert ("small", 8, "original", "epochs") not in table.index
+    assert table.loc[("small", 8, "control", "attack_auc_worst"), "n"] == 3
+
+
+def test_models_and_methods_stand_in_display_order(runs):
+    table = main_table(runs, JOB)
+    assert table["model"].drop_duplicates().tolist() == ["small", "large"]
+    order = ["original", "control", "ga", "sga", "ta", "tau", "mine"]
+    assert table["unlearner"].drop_duplicates().tolist() == order
+    assert method_order(["zeta", "sga", "alpha", "ga"]) == ["ga", "sga", "alpha", "zeta"]
+    assert model_order(["b", "a", "c"], ["c"]) == ["c", "a", "b"]
+
+
+def test_gains_are_paired_within_a_cell_and_pooled_over_cell_means(runs):
+    table = gains_table(runs, JOB).set_index(
+        ["model", "forget_size", "proposal", "baseline", "metric"]
+    )
+    cells = []
+    for model in ("small", "large"):
+        for size in (4, 8):
+            left, right = (
+                [of_run(runs, model, size, label, seed)["ma_max"] for seed in (0, 1, 2)]
+                for label in ("sga", "ga")
+            )
+            expected = paired_difference(left, right)
+            row = table.loc[(model, str(size), "sga", "ga", "ma_max")]
+            assert (row["mean"], row["low"], row["high"], row["p"]) == pytest.approx(
+                (expected.mean, expected.low, expected.high, expected.p), nan_ok=True
+            )
+            assert (row["n"], row["n_counts"]) == (3, DRAWS)
+            cells.append((np.mean(left), np.mean(right)))
+    expected = paired_difference(*zip(*cells, strict=True))
+    row = table.loc[(ALL, ALL, "sga", "ga", "ma_max")]
+    assert (row["mean"], row["low"], row["p"]) == pytest.approx(
+        (expected.mean, expected.low, expected.p)
+    )
+    assert (row["n"], row["n_counts"]) == (4, CELLS)
+    assert table.loc[("small", ALL, "sga", "ga", "ma_max"), "n"] == 2
+
+
+def test_gains_leave_out_the_draw_in_which_a_run_diverged(runs):
+    assert paired_values(runs, "ma", "tau", "ga")["seed"].tolist() == [0, 2] * 4
+    table = gains_table(runs, JOB).query("model == 'small' and forget_size == '4'")
+    assert table.query("proposal == 'tau' and metric == 'ma'")["n"].tolist() == [2, 2]
+
+
+def test_gains_of_a_single_cell_count_its_draws(runs):
+    one = runs.query("model == 'small' and forget_size == 4")
+    table = gains_table(one, JOB).query("metric == 'ma' and proposal == 'sga' and baseline == 'ga'")
+    assert set(table["n_counts"]) == {DRAWS}
+    assert set(table["n"]) == {3}
+
+
+def test_holm_corrects_over_the_comparisons_of_a_metric_in_a_cell(runs):
+    table = gains_table(runs, JOB)
+    family = table.query("model == 'all' and forget_size == 'all' and metric == 'ma_max'")
+    smallest = family["p"].idxmin()
+    expected = min(1.0, family["p"].min() * family["p"].notna().sum())
+    assert family.loc[smallest, "p_holm"] == pytest.approx(expected)
+    assert (family["p_holm"] >= family["p"]).all()
+
+
+def test_outliers_stand_beside_those_of_unseen_sequences(results, runs):
+    table = outlier_table(
+        results["memorization"], results["membership"], results["thresholds"], JOB
+    )
+    keys = ["model", "forget_size", "unlearner", "split", "band", "side", "metric"]
+    assert not table.duplicated(keys).any()
+    found = table.set_index(keys)["mean"]
+    where = ("small", 8, "ga")
+    main = main_table(runs, JOB).set_index(["model", "forget_size", "unlearner", "metric"])["mean"]
+    assert found[(*where, "forget", "calibrated", "both", "count")] == pytest.approx(
+        main[(*where, "outliers_calibrated")]
+    )
+    assert found[(*where, "unseen", "paper", "both", "rate")] == pytest.approx(
+        main[(*where, "unseen_outliers_paper_rate")]
+    )
+
+
+def test_task_changes_are_paired_with_the_original(results):
+    table = utility_table(task_values(results["utility"]), JOB)
+    row = table.query(
+        "model == 'small' and forget_size == 4 and unlearner == 'ga' and task == 'chat'"
+    ).iloc[0]
+    rows = results["utility"].query("model == 'small' and forget_size == 4 and task == 'chat'")
+    means = rows.groupby(["unlearner", "seed"])["value"].mean()
+    expected = paired_difference(means["ga"], means["original"])
+    assert (row["change"], row["change_low"], row["n"], row["items"]) == pytest.approx(
+        (expected.mean, expected.low, 3, 20)
+    )
+
+
+def test_what_the_original_knew(results):
+    table = original_table(
+        results["memorization"], results["membership"], results["sequences"], JOB
+    )
+    keys = ["model", "unlearner", "split", "repetitions", "metric"]
+    assert not table.duplicated(keys).any()
+    found = table.set_index(keys)
+    rows = results["memorization"].query("unlearner == 'original' and model == 'small'")
+    rows = rows.query("forget_size == 4 and seed == 0").merge(
+        results["sequences"][["sequence_id", "repetitions"]]
+    )
+    row = found.loc[("small", "original", "planted", "16", "ma")]
+    expected = rows[rows["repetitions"] == 16]["ma"]
+    assert (row["mean"], row["n"]) == pytest.approx((expected.mean(), len(expected)))
+    assert found.loc[("small", "original", "planted - unseen", ALL, "ma"), "low"] > 0
+    control = found.loc[("small", "control", "planted - unseen", ALL, "ma")]
+    assert control["low"] < 0 < control["high"]
+    assert len(set(found["n"].loc["small", "original", "unseen", ALL])) == 1
+
+
+def test_tables_do_not_depend_on_the_order_of_rows(results, tmp_path):
+    shuffled = {
+        name: table.sample(frac=1, random_state=7).reset_index(drop=True)
+        for name, table in results.items()
+    }
+    for number, tables in enumerate((results, shuffled)):
+        runs = all_metrics(tables)
+        made = {
+            "main": main_table(runs, JOB),
+            "gains": gains_table(runs, JOB),
+            "attack": attack_table(tables["attack_runs"].sort_values(["score", "side"]), JOB),
+            "utility": utility_table(task_values(tables["utility"]), JOB),
+        }
+        for name, table in made.items():
+            write_csv(table, tmp_path / f"{name}{number}.csv")
+    for name in ("main", "gains", "utility"):
+        first, second = (tmp_path / f"{name}{i}.csv" for i in (0, 1))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_only_the_cost_table_holds_seconds(results, runs):
+    cost = cost_table(results["runs"], JOB)
+    assert set(cost["metric"]) == {"seconds"}
+    assert "seconds" not in set(runs["metric"])
+    row = cost.query("model == 'small' and forget_size == 4 and unlearner == 'ga'").iloc[0]
+    raw = results["runs"].query("model == 'small' and forget_size == 4 and unlearner == 'ga'")
+    assert (row["mean"], row["n"]) == pytest.approx((raw["seconds"].mean(), 3))
+
+
+def test_tables_come_back_as_they_were_written(runs, tmp_path):
+    gains = gains_table(runs, JOB)
+    write_csv(gains, tmp_path / "gains.csv")
+    again = read_table(tmp_path / "gains.csv")
+    assert again["forget_size"].tolist() == gains["forget_size"].tolist()
+    assert again["better"].tolist() == gains["better"].tolist()
+    assert again["p_holm"].to_numpy() == pytest.approx(gains["p_holm"].to_numpy(), nan_ok=True)
+
+
+def test_bad_input_is_named(results, tmp_path):
+    (tmp_path / "broken.parquet").write_text("no parquet")
+    with pytest.raises(InputError, match=r"broken\.parquet"):
+        read_rows(tmp_path / "broken.parquet")
+    with pytest.raises(InputError, match="absent.csv"):
+        read_table(tmp_path / "absent.csv")
+    with pytest.raises(InputError, match="no column 'weight'"):
+        task_values(results["utility"].drop(columns="weight"))
+    with pytest.raises(InputError, match="unknown kind 'riddle'"):
+        task_values(results["utility"].assign(kind="riddle"))
+    with pytest.raises(InputError, match="model 'large' has 0 rows"):
+        all_metrics(results | {"thresholds": results["thresholds"].query("model == 'small'")})
