@@ -1,0 +1,31 @@
+"""Settings of what is measured of a model."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from unlearning.settings import settings_class
+
+
+@settings_class
+class MeasurementSettings:
+    """How a model is measured."""
+
+    ngram: int = Field(default=10, ge=1)
+    """n of the extraction likelihood EL_n, tokens; published 10 at 200 tokens a sequence."""
+
+    extraction_suffix: int = Field(default=50, ge=1)
+    """A sequence counts as extracted when greedy decoding from all tokens before the last so many
+    emits them verbatim."""
+
+    min_k: float = Field(default=0.2, gt=0, le=1)
+    """The share of least likely tokens that Min-K% and Min-K%++ average over."""
+
+    tasks: dict[str, Literal["choice", "last_word", "dialogue", "perplexity"]] = Field(min_length=1)
+    """The NLP suite: name of each task -> its kind."""
+
+    batch_size: int = Field(default=32, gt=0)
+    """Items of the suite per forward pass."""
+
+    limit: int | None = Field(default=None, gt=0)
+    """Take only so many items of each task; null takes all, and is what results are made with."""

@@ -1,0 +1,29 @@
+"""Settings that all unlearners share."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from unlearning.settings import settings_class
+
+
+@settings_class
+class UnlearningSettings:
+    """What all unlearners share."""
+
+    learning_rate: float = Field(default=5.0e-5, gt=0)
+    """Adam's learning rate, constant; published 5e-5 on GPT-Neo."""
+
+    micro_batch: int = Field(default=32, gt=0)
+    """Sequences per forward and backward pass. The whole forget set is one optimizer step all the
+    same: this bounds memory and changes nothing beyond rounding."""
+
+    max_epochs: int = Field(default=150, gt=0)
+    """At most this many epochs a run; published 150. A run that gets there is recorded as such."""
+
+    stop_metrics: tuple[Literal["ma", "el"], ...] = Field(default=("ma",), min_length=1)
+    """What the stop rule looks at: "ma" as in the ICML 2024 release; "ma" and "el" as in Jang et
+    al. 2023, where the mean extraction likelihood must be below its threshold too."""
+
+    retain: int = Field(default=128, ge=0)
+    """Rows of ordinary training text handed to methods that train on something to keep."""
