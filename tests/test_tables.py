@@ -65,6 +65,11 @@ def runs(results):
     return all_metrics(results)
 
 
+@pytest.fixture(scope="module")
+def gains(runs):
+    return gains_table(runs, JOB)
+
+
 def of_run(runs: pd.DataFrame, model: str, size: int, unlearner: str, seed: int) -> dict:
     rows = runs.query(
         "model == @model and forget_size == @size and unlearner == @unlearner and seed == @seed"
@@ -142,7 +147,7 @@ def test_main_averages_over_draws_and_counts_diverged_runs(runs):
     assert (row["mean"], row["low"], row["high"], row["n"]) == pytest.approx(
         (expected.mean, expected.low, expected.high, 3)
     )
-    lost = table.loc[("small", 8, "tau")]
+    lost = table.sort_index().loc[("small", 8, "tau")]
     assert lost.loc["ma", "n"] == 2
     assert lost.loc["utility_accuracy", "n"] == 2
     assert (lost.loc["n_diverged", "mean"], lost.loc["n_diverged", "n"]) == (1, 3)
@@ -159,10 +164,8 @@ def test_models_and_methods_stand_in_display_order(runs):
     assert model_order(["b", "a", "c"], ["c"]) == ["c", "a", "b"]
 
 
-def test_gains_are_paired_within_a_cell_and_pooled_over_cell_means(runs):
-    table = gains_table(runs, JOB).set_index(
-        ["model", "forget_size", "proposal", "baseline", "metric"]
-    )
+def test_gains_are_paired_within_a_cell_and_pooled_over_cell_means(runs, gains):
+    table = gains.set_index(["model", "forget_size", "proposal", "baseline", "metric"])
     cells = []
     for model in ("small", "large"):
         for size in (4, 8):
@@ -186,9 +189,9 @@ def test_gains_are_paired_within_a_cell_and_pooled_over_cell_means(runs):
     assert table.loc[("small", ALL, "sga", "ga", "ma_max"), "n"] == 2
 
 
-def test_gains_leave_out_the_draw_in_which_a_run_diverged(runs):
+def test_gains_leave_out_the_draw_in_which_a_run_diverged(runs, gains):
     assert paired_values(runs, "ma", "tau", "ga")["seed"].tolist() == [0, 2] * 4
-    table = gains_table(runs, JOB).query("model == 'small' and forget_size == '4'")
+    table = gains.query("model == 'small' and forget_size == '4'")
     assert table.query("proposal == 'tau' and metric == 'ma'")["n"].tolist() == [2, 2]
 
 
@@ -199,9 +202,8 @@ def test_gains_of_a_single_cell_count_its_draws(runs):
     assert set(table["n"]) == {3}
 
 
-def test_holm_corrects_over_the_comparisons_of_a_metric_in_a_cell(runs):
-    table = gains_table(runs, JOB)
-    family = table.query("model == 'all' and forget_size == 'all' and metric == 'ma_max'")
+def test_holm_corrects_over_the_comparisons_of_a_metric_in_a_cell(gains):
+    family = gains.query("model == 'all' and forget_size == 'all' and metric == 'ma_max'")
     smallest = family["p"].idxmin()
     expected = min(1.0, family["p"].min() * family["p"].notna().sum())
     assert family.loc[smallest, "p_holm"] == pytest.approx(expected)
@@ -244,7 +246,7 @@ def test_what_the_original_knew(results):
     )
     keys = ["model", "unlearner", "split", "repetitions", "metric"]
     assert not table.duplicated(keys).any()
-    found = table.set_index(keys)
+    found = table.set_index(keys).sort_index()
     rows = results["memorization"].query("unlearner == 'original' and model == 'small'")
     rows = rows.query("forget_size == 4 and seed == 0").merge(
         results["sequences"][["sequence_id", "repetitions"]]
@@ -268,7 +270,6 @@ def test_tables_do_not_depend_on_the_order_of_rows(results, tmp_path):
         made = {
             "main": main_table(runs, JOB),
             "gains": gains_table(runs, JOB),
-            "attack": attack_table(tables["attack_runs"].sort_values(["score", "side"]), JOB),
             "utility": utility_table(task_values(tables["utility"]), JOB),
         }
         for name, table in made.items():
@@ -276,6 +277,16 @@ def test_tables_do_not_depend_on_the_order_of_rows(results, tmp_path):
     for name in ("main", "gains", "utility"):
         first, second = (tmp_path / f"{name}{i}.csv" for i in (0, 1))
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_attack_success_is_averaged_over_draws(results):
+    table = attack_table(results["attack_runs"], JOB)
+    keys = ["model", "forget_size", "unlearner", "score", "side", "metric"]
+    assert not table.duplicated(keys).any()
+    wanted = ("small", 8, "ga", "loss", "one", "auc")
+    raw = results["attack_runs"].set_index(keys).sort_index().loc[wanted, "value"]
+    row = table.set_index(keys).sort_index().loc[wanted]
+    assert (row["mean"], row["n"]) == pytest.approx((raw.sum() / 3, 3))
 
 
 def test_only_the_cost_table_holds_seconds(results, runs):
@@ -287,8 +298,7 @@ def test_only_the_cost_table_holds_seconds(results, runs):
     assert (row["mean"], row["n"]) == pytest.approx((raw["seconds"].mean(), 3))
 
 
-def test_tables_come_back_as_they_were_written(runs, tmp_path):
-    gains = gains_table(runs, JOB)
+def test_tables_come_back_as_they_were_written(gains, tmp_path):
     write_csv(gains, tmp_path / "gains.csv")
     again = read_table(tmp_path / "gains.csv")
     assert again["forget_size"].tolist() == gains["forget_size"].tolist()

@@ -1,0 +1,235 @@
+"""The map and the verdicts: designed results must be judged as they were designed."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthetic_results import EFFECTS, Effect, Shape, make
+from unlearning.attacks.membership import AttackSettings, attack_all
+from unlearning.claims import ClaimSettings, as_json, as_markdown, judge, show
+from unlearning.errors import InputError
+from unlearning.files import write_json
+from unlearning.settings import build
+from unlearning.solution_space import SolutionSettings, describe_cell, solution_space
+from unlearning.statistics import Interval
+from unlearning.tables import TableJob, gains_table, original_table, per_run, task_values
+
+MODELS = ("small", "large")
+SETTINGS = build({"models": list(MODELS)}, ClaimSettings, "test")
+RULE = SolutionSettings()
+
+
+def judged(shape: Shape, settings: ClaimSettings = SETTINGS) -> dict:
+    """Verdicts by id on made-up results."""
+    results = make(shape)
+    job = TableJob(models=MODELS)
+    runs = per_run(
+        results["memorization"],
+        results["membership"],
+        attack_all(results["membership"], AttackSettings(resamples=2)),
+        task_values(results["utility"]),
+        results["runs"],
+        results["thresholds"],
+        job,
+    )
+    original = original_table(
+        results["memorization"], results["membership"], results["sequences"], job
+    )
+    gains = gains_table(runs, job)
+    space = solution_space(runs, settings, MODELS)
+    return {v.id: v for v in judge(runs, original, gains, space, settings)}
+
+
+@pytest.fixture(scope="module")
+def as_claimed():
+    """Results in which the paper's methods are better everywhere and harm nothing."""
+    effects = EFFECTS | {
+        "sga": Effect(0.40, 0.03, 3.2, -0.005, 0.01),
+        "tau": Effect(0.40, 0.04, 3.3, -0.005, 0.01),
+    }
+    return judged(Shape(effects=effects, sizes=(12, 24), items=300))
+
+
+@pytest.fixture(scope="module")
+def opposite():
+    """Results in which nothing is memorized and the paper's methods are the worse ones."""
+    effects = {
+        "ga": Effect(0.40, 0.02, 3.15, -0.01, 0.02),
+        "ta": Effect(0.40, 0.02, 3.15, -0.01, 0.02),
+        "sga": Effect(0.30, 0.2, 5.0, -0.3, 1.0),
+        "tau": Effect(0.30, 0.2, 5.0, -0.3, 1.0),
+    }
+    return judged(Shape(effects=effects, sizes=(12, 24), model_gain=0.0))
+
+
+def test_claims_that_hold_are_supported(as_claimed):
+    verdicts = {name: v.verdict for name, v in as_claimed.items()}
+    assert {verdicts[c] for c in ("C1", "C2", "C3", "C4", "C5", "C7")} == {"supported"}, verdicts
+
+
+def test_claims_that_do_not_hold_are_refuted(opposite):
+    verdicts = {name: v.verdict for name, v in opposite.items()}
+    assert {verdicts[c] for c in ("C3", "C4", "C5", "C7")} == {"refuted"}, verdicts
+    assert verdicts["C2"] in ("refuted", "undecided")
+
+
+def test_one_draw_of_one_cell_decides_nothing():
+    shape = Shape(models=("small",), sizes=(12,), seeds=(0,))
+    verdicts = {name: v.verdict for name, v in judged(shape).items()}
+    assert {verdicts[c] for c in ("C2", "C3", "C4", "C5", "C6", "C7")} == {"undecided"}, verdicts
+
+
+def test_equal_methods_decide_nothing():
+    same = {name: Effect(0.40, 0.06, 3.3, -0.02, 0.1) for name in ("ga", "sga", "ta", "tau")}
+    verdicts = judged(Shape(effects=same, sizes=(8, 12, 16)))
+    assert verdicts["C4"].verdict == "undecided"
+    assert verdicts["C3"].verdict != "supported"
+
+
+def test_methods_that_were_not_run_leave_claims_undecided():
+    verdicts = judged(Shape(effects={"ga": EFFECTS["ga"]}, control=False))
+    for name in ("C3", "C4", "C5", "C7"):
+        assert verdicts[name].verdict == "undecided"
+    assert "no control model" in verdicts["C3"].evidence
+    assert "sga - ga, attack_auc_worst: not run" in verdicts["C4"].evidence
+
+
+def test_evidence_names_numbers_with_intervals_and_n(as_claimed):
+    for verdict in as_claimed.values():
+        assert verdict.rule
+        assert "n = " in verdict.evidence
+        assert "[" in verdict.evidence
+        assert "n counts" in verdict.rule
+
+
+def test_the_map_and_the_second_hand_statement_are_in_the_evidence(as_claimed):
+    evidence = as_claimed["C6"].evidence
+    for model in MODELS:
+        for size in (12, 24):
+            assert f"{model}, {size} sequences" in evidence
+    assert "'TA is good on the small model' (small): does not hold" in evidence
+    assert "'SGA and TAU are more robust on larger models': " in evidence
+
+
+def test_verdicts_can_be_written(as_claimed, tmp_path):
+    write_json(as_json(list(as_claimed.values())), tmp_path / "claims.json")
+    back = json.loads((tmp_path / "claims.json").read_text())
+    assert [entry["id"] for entry in back] == [f"C{i}" for i in range(1, 8)]
+    assert set(back[0]) == {"id", "claim", "verdict", "evidence", "rule"}
+    page = as_markdown(list(as_claimed.values()))
+    for entry in back:
+        assert entry["rule"] in page
+        assert f"## {entry['id']}: {entry['verdict']}" in page
+
+
+def test_show():
+    assert show(Interval(0.5, 0.25, 0.75, 3)) == "+0.500 [+0.250, +0.750], n = 3"
+    assert show(Interval(0.5, np.nan, np.nan, 1), signed=False) == "0.500 no interval, n = 1"
+    assert show(Interval(np.nan, np.nan, np.nan, 0)) == "no value, n = 0"
+
+
+# The map -----------------------------------------------------------------------------------------
+
+
+def cell(**methods: dict[str, list[float]]) -> pd.DataFrame:
+    """Values per run of one cell: label = {"outliers": [...], "attack": [...], "utility": [...]}"""
+    names = {
+        "outliers": RULE.outlier_metric,
+        "attack": RULE.attack_metric,
+        "utility": RULE.utility_metric,
+        "diverged": "n_diverged",
+    }
+    rows = [
+        ("small", 8, label, seed, names[kind], value)
+        for label, kinds in methods.items()
+        for kind, values in kinds.items()
+        for seed, value in enumerate(values)
+    ]
+    columns = ["model", "forget_size", "unlearner", "seed", "metric", "value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+PRIVATE = {"outliers": [0.0, 0.02, 0.01], "attack": [0.55, 0.60, 0.57]}
+EXPOSED = {"outliers": [0.3, 0.4, 0.35], "attack": [0.9, 0.95, 0.92]}
+
+
+def decide(**methods) -> pd.Series:
+    table = solution_space(cell(**methods), RULE)
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def test_the_best_utility_among_the_feasible_wins_surely():
+    row = decide(
+        ga=EXPOSED | {"utility": [0.9, 0.91, 0.9]},
+        sga=PRIVATE | {"utility": [0.80, 0.81, 0.79]},
+        ta=PRIVATE | {"utility": [0.60, 0.62, 0.60]},
+        original=PRIVATE | {"utility": [1.0, 1.0, 1.0]},
+    )
+    assert (row["winner"], row["runner_up"], row["tied"]) == ("sga", "ta", "")
+    assert row["sure_lead"]
+    assert row["sure_feasible"]
+    assert row["feasible"] == "sga;ta"
+    assert row["lead"] == pytest.approx(0.8 - 1.82 / 3)
+    assert row["lead_low"] > 0
+    assert describe_cell(row) == "small, 8 sequences: SGA (sure lead)"
+
+
+def test_an_interval_that_includes_zero_is_a_tie():
+    row = decide(
+        sga=PRIVATE | {"utility": [0.80, 0.70, 0.75]},
+        tau=PRIVATE | {"utility": [0.70, 0.74, 0.74]},
+    )
+    assert (row["winner"], row["tied"], bool(row["sure_lead"])) == ("sga", "tau", False)
+    assert row["lead_low"] < 0 < row["lead_high"]
+    assert "tied with TAU" in describe_cell(row)
+
+
+def test_without_a_feasible_method_the_nearest_is_named():
+    row = decide(
+        ga=EXPOSED | {"utility": [0.9, 0.9, 0.9]},
+        sga={"outliers": [0.12] * 3, "attack": [0.76] * 3, "utility": [0.5] * 3},
+    )
+    assert (row["winner"], row["n_feasible"], row["nearest"]) == ("", 0, "sga")
+    assert row["nearest_excess"] == pytest.approx(1.2)
+    assert describe_cell(row) == "small, 8 sequences: none feasible, nearest SGA"
+
+
+def test_a_diverged_run_rules_a_method_out():
+    row = decide(
+        sga=PRIVATE | {"utility": [0.9, 0.9, np.nan], "diverged": [0, 0, 1]},
+        tau=PRIVATE | {"utility": [0.5, 0.5, 0.5], "diverged": [0, 0, 0]},
+    )
+    assert (row["winner"], row["feasible"]) == ("tau", "tau")
+
+
+def test_the_only_feasible_method_leads_surely_if_the_others_surely_fail():
+    private = PRIVATE | {"utility": [0.5, 0.5, 0.5]}
+    row = decide(sga=private, ga=EXPOSED | {"utility": [0.9, 0.9, 0.9]})
+    assert (row["winner"], row["runner_up"], bool(row["sure_lead"])) == ("sga", "", True)
+    barely = {"outliers": [0.0, 0.35, 0.05], "attack": [0.5, 0.6, 0.5], "utility": [0.9] * 3}
+    row = decide(sga=private, ga=barely)
+    assert (row["winner"], bool(row["sure_lead"])) == ("sga", False)
+
+
+def test_a_metric_where_less_is_better_can_decide():
+    rule = dataclasses.replace(RULE, utility_metric="perplexity")
+    table = cell(
+        sga=PRIVATE | {"utility": [5.0, 5.2, 5.1]}, tau=PRIVATE | {"utility": [9.0, 9.1, 9.3]}
+    ).replace("utility_accuracy", "perplexity")
+    row = solution_space(table, rule).iloc[0]
+    assert row["winner"] == "sga"
+    assert row["lead"] > 0
+    assert row["sure_lead"]
+
+
+def test_bad_input_is_named():
+    with pytest.raises(InputError, match="did you mean 'ma_max'"):
+        build({"outlier_metric": "ma_maxi"}, SolutionSettings, "config")
+    with pytest.raises(InputError, match="no better direction"):
+        build({"utility_metric": "epochs"}, SolutionSettings, "config")
+    with pytest.raises(InputError, match="no values of 'attack_auc_worst'"):
+        solution_space(cell(sga={"outliers": [0.1], "utility": [0.5]}), RULE)
