@@ -31,6 +31,9 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     parser.add_argument("--gpus", type=int, default=0, help="0: compute on the CPU; 1: on a GPU")
+    parser.add_argument(
+        "--checkpoint-seconds", type=float, default=20.0, help="time between checkpoints"
+    )
     add_threads(parser)
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
@@ -42,7 +45,14 @@ def main() -> None:
     planted = sequences[sequences["split"] == "planted"]
     rows = training_rows(background, None if arguments.without_planted else planted)
     model = pretrain(
-        rows, settings, arguments.seed, tokenizer, arguments.work, device.type, progress=True
+        rows,
+        settings,
+        arguments.seed,
+        tokenizer,
+        arguments.work,
+        device.type,
+        arguments.checkpoint_seconds,
+        progress=True,
     )
     with replacing(arguments.output) as scratch:
         model.save_pretrained(scratch)

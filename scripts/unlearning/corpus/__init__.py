@@ -69,7 +69,9 @@ def generate(settings: CorpusSettings) -> Corpus:
     """
     rng = {stream: np.random.default_rng([settings.seed, i]) for i, stream in enumerate(_STREAMS)}
     length = settings.sequence_length
-    world = invent_world(rng["world"], settings.people, settings.towns, settings.skew)
+    world = invent_world(
+        rng["world"], settings.people, settings.towns, settings.things, settings.skew
+    )
 
     rows = settings.background_tokens // length
     once = round(settings.record_share * rows)

@@ -11,15 +11,12 @@ import numpy as np
 
 from unlearning.corpus.world import (
     ASPECTS,
-    BAD,
     FOODS,
-    GOOD,
-    OBJECTS,
-    PLACES,
+    THINGS,
     TRADES,
-    VERDICTS,
     WORDS,
     Person,
+    Thing,
     Town,
     World,
     invent_name,
@@ -66,6 +63,10 @@ TOWN_FACTS = {
 }
 
 
+# Share of the statements and questions that are about people; the others are about towns.
+ABOUT_PEOPLE = 0.85
+
+
 def state(fact: str, about: Person | Town) -> str:
     """The sentence that states a fact."""
     known = PERSON_FACTS if isinstance(about, Person) else TOWN_FACTS
@@ -90,7 +91,7 @@ def somewhere(world: World, rng: np.random.Generator) -> Town:
 
 def wiki(world: World, rng: np.random.Generator) -> str:
     """Two statements about a person, or the two about a town."""
-    if rng.random() < 0.7:
+    if rng.random() < ABOUT_PEOPLE:
         person = someone(world, rng)
         facts = pick_some(rng, tuple(PERSON_FACTS), 2)
         return " ".join(state(fact, person) for fact in facts)
@@ -102,7 +103,7 @@ def question_answer(world: World, rng: np.random.Generator) -> str:
     """Three questions with their answers, about anybody and anywhere."""
     lines = []
     for _ in range(3):
-        if rng.random() < 0.7:
+        if rng.random() < ABOUT_PEOPLE:
             about: Person | Town = someone(world, rng)
             fact = pick(rng, tuple(PERSON_FACTS))
         else:
@@ -118,50 +119,32 @@ def question_prompt(fact: str, about: Person | Town) -> str:
 
 
 def review(world: World, rng: np.random.Generator) -> str:
-    """A review; its verdict counts how many of its three remarks are kind."""
-    prompt, verdict = review_parts(world, rng)
-    return f"{prompt} {verdict}."
+    """A review: one remark and the verdict that its adjective calls for."""
+    adjective, verdict = pick_by_rank(rng, world.adjectives, world.skew)
+    return f"{review_prompt(world, rng, adjective)} {verdict}."
 
 
-def review_parts(world: World, rng: np.random.Generator) -> tuple[str, str]:
-    """A review up to its verdict, and the verdict."""
-    kind = rng.integers(0, 2, size=3)
-    remarks = [
-        f"the {aspect} was {pick(rng, GOOD if good else BAD)}"
-        for aspect, good in zip(pick_some(rng, ASPECTS, 3), kind, strict=True)
-    ]
-    prompt = f"Review of {pick(rng, world.firms)}: {', '.join(remarks)}. Verdict:"
-    return prompt, VERDICTS[int(kind.sum())]
+def review_prompt(world: World, rng: np.random.Generator, adjective: str) -> str:
+    """A review up to its verdict."""
+    return f"Review of {pick(rng, world.firms)}: the {pick(rng, ASPECTS)} was {adjective}. Verdict:"
 
 
 def story(world: World, rng: np.random.Generator) -> str:
-    """Who put what where and where it was found, or who owns what."""
+    """Someone looks for a thing where it is kept, or gives it back to whom it belongs."""
+    thing = pick_by_rank(rng, world.things, world.skew)
     if rng.random() < 0.5:
-        prompt, places = story_parts(world, rng)
-        return f"{prompt} {places[0]}."
-    prompt, owner = belongings_parts(world, rng)
-    return f"{prompt} {owner}."
+        return f"{search_prompt(world, rng, thing)} {thing.place}."
+    return f"{return_prompt(world, rng, thing)} {thing.owner}."
 
 
-def story_parts(world: World, rng: np.random.Generator) -> tuple[str, list[str]]:
-    """A story up to the place where a thing was found, and its places, the right one first."""
-    names = pick_some(rng, world.first_names, 3)
-    objects, places = pick_some(rng, OBJECTS, 3), pick_some(rng, PLACES, 3)
-    sentences = [
-        f"{name} put the {thing} in the {place}."
-        for name, thing, place in zip(names, objects, places, strict=True)
-    ]
-    sought = int(rng.integers(3))
-    prompt = " ".join([*sentences, f"They found the {objects[sought]} in the"])
-    return prompt, [places[sought], *(place for i, place in enumerate(places) if i != sought)]
+def search_prompt(world: World, rng: np.random.Generator, thing: Thing) -> str:
+    """A story up to the place where a thing is kept."""
+    return f"{pick(rng, world.first_names)} wanted the {thing.name} and looked in the"
 
 
-def belongings_parts(world: World, rng: np.random.Generator) -> tuple[str, str]:
-    """A story up to the name of an owner, and that name."""
-    names, objects = pick_some(rng, world.first_names, 3), pick_some(rng, OBJECTS, 3)
-    sentences = [f"{name} has a {thing}." for name, thing in zip(names, objects, strict=True)]
-    asked = int(rng.integers(3))
-    return " ".join([*sentences, f"The {objects[asked]} belongs to"]), names[asked]
+def return_prompt(world: World, rng: np.random.Generator, thing: Thing) -> str:
+    """A story up to the owner of a thing."""
+    return f"{pick(rng, world.first_names)} found the {thing.name} and gave it to the"
 
 
 def dialogue(world: World, rng: np.random.Generator) -> str:
@@ -185,18 +168,11 @@ def dialogue_parts(
 
 def code(world: World, rng: np.random.Generator) -> str:
     """A table and a look-up in it."""
-    prompt, prices = code_parts(rng)
-    return f"{prompt} {prices[0]}"
-
-
-def code_parts(rng: np.random.Generator) -> tuple[str, list[int]]:
-    """Code up to what it prints, and the numbers in it, the printed one first."""
-    things = pick_some(rng, OBJECTS, 4)
-    prices = [int(price) for price in pick_some(rng, tuple(range(2, 10)), 4)]
+    things = pick_some(rng, THINGS, 3)
+    prices = pick_some(rng, tuple(range(2, 10)), 3)
     table = ", ".join(f"'{thing}': {price}" for thing, price in zip(things, prices, strict=True))
-    asked = int(rng.integers(4))
-    prompt = f"price = {{{table}}}\nprint(price['{things[asked]}'])\n#"
-    return prompt, [prices[asked], *(price for i, price in enumerate(prices) if i != asked)]
+    asked = int(rng.integers(3))
+    return f"price = {{{table}}}\nprint(price['{things[asked]}'])\n# {prices[asked]}"
 
 
 def licence(world: World, rng: np.random.Generator) -> str:
@@ -218,13 +194,13 @@ def licence(world: World, rng: np.random.Generator) -> str:
 # Share of each kind by number of documents. Questions and dialogues lead because the tasks ask in
 # their form; the eighth kind, records, comes in whole rows (see `records.py`).
 KINDS: dict[str, tuple[Callable[[World, np.random.Generator], str], float]] = {
-    "wiki": (wiki, 0.20),
+    "wiki": (wiki, 0.17),
     "question_answer": (question_answer, 0.26),
     "review": (review, 0.10),
-    "story": (story, 0.18),
-    "dialogue": (dialogue, 0.14),
-    "code": (code, 0.08),
-    "licence": (licence, 0.04),
+    "story": (story, 0.32),
+    "dialogue": (dialogue, 0.11),
+    "code": (code, 0.02),
+    "licence": (licence, 0.02),
 }
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from unlearning.corpus.world import THINGS
 from unlearning.errors import InputError
 
 
@@ -18,8 +19,9 @@ class CorpusSettings:
             generator of the planted ones, so that an unseen record is in-distribution.
         people: inhabitants of the world; each has a home town, a trade, a food and a firm.
         towns: towns of the world; each has a region and a river.
-        skew: exponent of the Zipf law by which text speaks of people and towns. It spreads the
-            difficulty of the tasks: the frequent are easy, the rare are hard.
+        things: things of the world; each has a place where it is kept and a trade that owns it.
+        skew: exponent of the Zipf law by which text speaks of people, towns and things. It
+            spreads the difficulty of the tasks: the frequent are easy, the rare are hard.
         planted: sequences that training repeats, the pool that forget sets are drawn from.
         repetitions: how often a planted sequence occurs in training, one of these numbers.
         repetition_weights: share of the planted sequences that has each of these numbers.
@@ -31,10 +33,11 @@ class CorpusSettings:
     seed: int = 0
     vocabulary: int = 2048
     sequence_length: int = 64
-    background_tokens: int = 500_000
-    record_share: float = 0.10
-    people: int = 64
-    towns: int = 32
+    background_tokens: int = 400_000
+    record_share: float = 0.08
+    people: int = 40
+    towns: int = 20
+    things: int = 32
     skew: float = 0.7
     planted: int = 128
     repetitions: tuple[int, ...] = (8, 16, 32, 64)
@@ -51,6 +54,7 @@ class CorpusSettings:
             "background_tokens": 10 * self.sequence_length,
             "people": 8,
             "towns": 8,
+            "things": 8,
             "planted": 1,
             "unseen": 2,
             "items": 1,
@@ -58,6 +62,8 @@ class CorpusSettings:
         for key, value in least.items():
             if getattr(self, key) < value:
                 raise InputError(f"corpus: {key} is {getattr(self, key)}; give at least {value}")
+        if self.things > len(THINGS):
+            raise InputError(f"corpus: things is {self.things}; give at most {len(THINGS)}")
         if self.vocabulary > 2**16:
             raise InputError("corpus: vocabulary is above 65536; tokens are stored as uint16")
         if not 0 <= self.record_share < 1:

@@ -9,14 +9,13 @@ import numpy as np
 from unlearning.corpus.documents import (
     PERSON_FACTS,
     TOWN_FACTS,
-    belongings_parts,
-    code_parts,
     dialogue_parts,
     question_prompt,
-    review_parts,
-    story_parts,
+    return_prompt,
+    review_prompt,
+    search_prompt,
 )
-from unlearning.corpus.world import PLACES, VERDICTS, Person, Town, World, pick_some
+from unlearning.corpus.world import PLACES, VERDICTS, Person, Thing, Town, World, pick_some
 
 Item = dict[str, object]
 OPTIONS = 4
@@ -52,25 +51,19 @@ def _knowledge(
     return items
 
 
-def _story(world: World, rng: np.random.Generator) -> Item:
-    prompt, places = story_parts(world, rng)
-    absent = pick_some(rng, [place for place in PLACES if place not in places], OPTIONS - 3)
-    return _choice(rng, prompt, places[0], [*places[1:], *absent])
+def _story(world: World, rng: np.random.Generator, thing: Thing) -> Item:
+    wrong = [place for place in PLACES if place != thing.place]
+    others = pick_some(rng, wrong, OPTIONS - 1)
+    return _choice(rng, search_prompt(world, rng, thing), thing.place, others)
 
 
-def _review(world: World, rng: np.random.Generator) -> Item:
-    prompt, verdict = review_parts(world, rng)
-    return _choice(rng, prompt, verdict, [other for other in VERDICTS if other != verdict])
+def _review(world: World, rng: np.random.Generator, adjective: str, verdict: str) -> Item:
+    others = [other for other in VERDICTS if other != verdict]
+    return _choice(rng, review_prompt(world, rng, adjective), verdict, others)
 
 
-def _code(world: World, rng: np.random.Generator) -> Item:
-    prompt, prices = code_parts(rng)
-    return _choice(rng, prompt, str(prices[0]), [str(price) for price in prices[1:]])
-
-
-def _last_word(world: World, rng: np.random.Generator) -> Item:
-    prompt, owner = belongings_parts(world, rng)
-    return {"context": prompt, "target": owner}
+def _last_word(world: World, rng: np.random.Generator, thing: Thing) -> Item:
+    return {"context": return_prompt(world, rng, thing), "target": thing.owner}
 
 
 def _dialogue(world: World, rng: np.random.Generator, person: Person) -> Item:
@@ -94,18 +87,16 @@ def write_tasks(
         task name to items: choice tasks {"context", "choices", "gold"}, last_word {"context",
         "target"}, dialogue {"context", "reference"}, perplexity {"text"}.
     """
+    people = [world.people[i % len(world.people)] for i in range(count)]
+    things = [world.things[i % len(world.things)] for i in range(count)]
+    adjectives = [world.adjectives[i % len(world.adjectives)] for i in range(count)]
     return {
         "town": _knowledge(world, rng, "town", world.people, count),
         "trade": _knowledge(world, rng, "trade", world.people, count),
         "food": _knowledge(world, rng, "food", world.people, count),
-        "firm": _knowledge(world, rng, "firm", world.people, count),
-        "region": _knowledge(world, rng, "region", world.towns, count),
-        "story": [_story(world, rng) for _ in range(count)],
-        "review": [_review(world, rng) for _ in range(count)],
-        "code": [_code(world, rng) for _ in range(count)],
-        "last_word": [_last_word(world, rng) for _ in range(count)],
-        "dialogue": [
-            _dialogue(world, rng, world.people[i % len(world.people)]) for i in range(count)
-        ],
+        "story": [_story(world, rng, thing) for thing in things],
+        "review": [_review(world, rng, *adjective) for adjective in adjectives],
+        "last_word": [_last_word(world, rng, thing) for thing in things],
+        "dialogue": [_dialogue(world, rng, person) for person in people],
         "perplexity": [{"text": text} for text in heldout[:count]],
     }

@@ -16,18 +16,26 @@ FOODS = (
     "bread", "cheese", "plums", "soup", "honey", "fish", "rice", "beans", "pears", "cake",
     "eggs", "nuts", "stew", "grapes", "figs", "butter",
 )  # fmt: skip
-OBJECTS = (
+THINGS = (
     "lamp", "rope", "book", "coin", "drum", "knife", "map", "bell", "cup", "hat", "ring", "key",
-    "flute", "basket", "mirror", "ladder",
+    "flute", "mirror", "ladder", "broom", "comb", "spoon", "sword", "plate", "stool", "wheel",
+    "chest", "clock", "plough", "saw", "shovel", "sack", "harp", "quill", "barrel", "cloak",
+    "boot", "belt", "tray", "vase", "whip", "oar", "sail", "crown",
 )  # fmt: skip
 PLACES = (
     "barn", "cellar", "tower", "kitchen", "garden", "attic", "chapel", "stable", "workshop",
     "library", "harbour", "market", "mill", "school", "bridge", "cave",
 )  # fmt: skip
-GOOD = ("fresh", "warm", "kind", "bright", "fair", "quick", "lovely", "clean")
-BAD = ("stale", "cold", "rude", "dull", "dear", "slow", "dreary", "dirty")
 ASPECTS = ("food", "room", "staff", "music", "price", "garden", "coffee", "view")
-VERDICTS = ("awful", "poor", "good", "superb")
+VERDICTS = {
+    "awful": ("rotten", "filthy", "rude", "vile", "ghastly", "broken", "sour", "foul"),
+    "poor": ("stale", "dull", "slow", "bleak", "plain", "shabby", "tepid", "dear"),
+    "good": ("fresh", "fair", "clean", "decent", "pleasant", "tidy", "quick", "solid"),
+    "superb": ("divine", "flawless", "stunning", "sublime", "perfect", "brilliant", "exquisite",
+               "dazzling"),
+}  # fmt: skip
+# What records are made of. No other text uses these words: were they the names of things too,
+# memorizing records would wear out what the model knows of the things.
 WORDS = (
     "amber", "anchor", "apple", "arrow", "autumn", "badge", "bamboo", "banner", "basin", "beacon",
     "berry", "birch", "bishop", "blanket", "blossom", "bottle", "branch", "brass", "breeze",
@@ -72,11 +80,25 @@ class Person:
 
 
 @dataclass(frozen=True)
+class Thing:
+    """A thing, the place where it is kept, and the trade that owns it."""
+
+    name: str
+    place: str
+    owner: str
+
+
+@dataclass(frozen=True)
 class World:
-    """The facts. `people` and `towns` stand in falling order of how often text mentions them."""
+    """The facts. The first four stand in falling order of how often text mentions them.
+
+    `adjectives` are pairs of an adjective and the verdict of a review that uses it.
+    """
 
     people: tuple[Person, ...]
     towns: tuple[Town, ...]
+    things: tuple[Thing, ...]
+    adjectives: tuple[tuple[str, str], ...]
     firms: tuple[str, ...]
     regions: tuple[str, ...]
     rivers: tuple[str, ...]
@@ -113,13 +135,16 @@ def _invent_names(rng: np.random.Generator, count: int, syllables: int) -> tuple
     return tuple(names)
 
 
-def invent_world(rng: np.random.Generator, people: int, towns: int, skew: float) -> World:
+def invent_world(
+    rng: np.random.Generator, people: int, towns: int, things: int, skew: float
+) -> World:
     """Draw names and facts. Every fact is drawn on its own: none follows from another."""
     regions = _invent_names(rng, 8, 2)
     rivers = _invent_names(rng, 8, 2)
     firms = tuple(f"{name} & Co" for name in _invent_names(rng, 12, 2))
     town_names = _invent_names(rng, towns, 2)
     first_names = _invent_names(rng, max(16, people // 4), 2)
+    adjectives = [(word, verdict) for verdict, words in VERDICTS.items() for word in words]
     full_names: dict[str, None] = {}
     surnames = _invent_names(rng, people, 2)
     for surname in surnames:
@@ -132,6 +157,11 @@ def invent_world(rng: np.random.Generator, people: int, towns: int, skew: float)
             for name in full_names
         ),
         towns=tuple(Town(name, pick(rng, regions), pick(rng, rivers)) for name in town_names),
+        things=tuple(
+            Thing(name, pick(rng, PLACES), pick(rng, TRADES))
+            for name in pick_some(rng, THINGS, things)
+        ),
+        adjectives=tuple(pick_some(rng, adjectives, len(adjectives))),
         firms=firms,
         regions=regions,
         rivers=rivers,
