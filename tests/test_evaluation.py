@@ -265,23 +265,22 @@ def test_padded_batches_decode_as_single_items_do(architecture, tokenizers, tmp_
 
 
 def test_reply_ends_with_the_text(knowing, tmp_path):
+    # a token that ends one reply in mid-sentence while others of the batch go on
     model, tokenizer = knowing
-    saved = model.generation_config.eos_token_id
-    context = exchange(random.Random(5))[0]
-    written = tokenizer.encode(reference.reply(context, model, tokenizer), add_special_tokens=False)
-    stop = tokenizer.convert_ids_to_tokens(written[1])
+    contexts = [item["context"] for item in mixed_tasks(12)[2][2]]
+    whole = [reference.reply(context, model, tokenizer) for context in contexts]
+    written = tokenizer.encode(min(whole), add_special_tokens=False)
     ended = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
-        eos_token=stop,
+        eos_token=tokenizer.convert_ids_to_tokens(written[2]),
         bos_token=tokenizer.bos_token,
     )
-    expected = reference.reply(context, model, ended)
-    assert words(expected)
-    assert len(expected) < len(tokenizer.decode(written))
-    item = {"context": context, "reference": expected}
-    suite = load_suite(write(tmp_path, [("talk", "dialogue", [item])]), ended)
-    assert evaluate(suite, model, ended)["value"].tolist() == [1.0]
-    assert model.generation_config.eos_token_id == saved
+    cut = [reference.reply(context, model, ended) for context in contexts]
+    assert any(words(short) and short != long for short, long in zip(cut, whole, strict=True))
+    assert any(short == long for short, long in zip(cut, whole, strict=True))
+    items = [{"context": c, "reference": r} for c, r in zip(contexts, cut, strict=True)]
+    suite = load_suite(write(tmp_path, [("talk", "dialogue", items)]), ended)
+    assert evaluate(suite, model, ended)["value"].eq(1.0).all()
 
 
 def test_batch_size_does_not_matter(untrained, tokenizer, tmp_path):
@@ -382,6 +381,13 @@ def test_weights_that_are_not_numbers_give_nan(untrained, tokenizer, tmp_path):
     assert aggregate(broken)["score"].isna().all()
 
 
+def test_weights_that_no_item_touches_count(untrained, tokenizer, tmp_path):
+    suite = load_suite(write(tmp_path, [("prose", "perplexity", [TEXT])]), tokenizer)
+    with torch.no_grad():
+        untrained.transformer.wpe.weight[CONTEXT - 1] = math.inf  # a position beyond the text
+    assert evaluate(suite, untrained, tokenizer)["value"].isna().all()
+
+
 def test_overflowing_model_gives_nan_for_every_kind(untrained, tokenizer, tmp_path):
     suite = load_suite(write(tmp_path, mixed_tasks(3)), tokenizer)
     with torch.no_grad():
@@ -390,7 +396,8 @@ def test_overflowing_model_gives_nan_for_every_kind(untrained, tokenizer, tmp_pa
     assert evaluate(suite, untrained, tokenizer)["value"].isna().all()
 
 
-def test_leaves_model_and_tokenizer_as_they_were(untrained, tokenizer, tmp_path):
+def test_leaves_model_and_tokenizer_as_they_were(untrained, tmp_path):
+    tokenizer = train_tokenizer(begins_texts=False)
     before = {name: weight.clone() for name, weight in untrained.named_parameters()}
     handles = list(untrained.parameters())
     padding = (tokenizer.pad_token, tokenizer.padding_side, tokenizer.model_max_length)
