@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
         names = ("sequences", "memorization", "membership", "utility", "runs", "thresholds")
         call(
             patch,
-            "tabulate",
+            "make_tables",
             **{name: paths[name] for name in names},
             attack_runs=home / "attack_runs.parquet",
             settings=MODELS,
@@ -102,7 +102,7 @@ def test_a_second_run_makes_the_same_tables(folder, tmp_path, monkeypatch):
     names = ("sequences", "memorization", "membership", "utility", "runs", "attack_runs")
     call(
         monkeypatch,
-        "tabulate",
+        "make_tables",
         **{name: folder / f"{name}.parquet" for name in names},
         thresholds=folder / "thresholds.csv",
         settings=MODELS,
