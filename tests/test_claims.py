@@ -84,7 +84,7 @@ def test_one_draw_of_one_cell_decides_nothing():
 
 def test_equal_methods_decide_nothing():
     same = {name: Effect(0.40, 0.06, 3.3, -0.02, 0.1) for name in ("ga", "sga", "ta", "tau")}
-    verdicts = judged(Shape(effects=same, sizes=(8, 12, 16)))
+    verdicts = judged(Shape(effects=same, sizes=(8, 12)))
     assert verdicts["C4"].verdict == "undecided"
     assert verdicts["C3"].verdict != "supported"
 

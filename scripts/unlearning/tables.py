@@ -567,17 +567,23 @@ def _gaps(
 # Paired comparisons -------------------------------------------------------------------------------
 
 
+PAIR = ["model", "forget_size", "seed"]
+
+
 def paired_values(runs: pd.DataFrame, metric: str, left: str, right: str) -> pd.DataFrame:
     """Values of two methods on the same forget sets: columns model, forget_size, seed, left, right.
 
     Draws where either has no value (diverged, not run) are left out.
     """
     chosen = runs[(runs["metric"] == metric) & runs["unlearner"].isin([left, right])]
-    wide = chosen.pivot(index=["model", "forget_size", "seed"], columns="unlearner", values="value")
-    if left not in wide or right not in wide:
-        columns = ["model", "forget_size", "seed", "left", "right"]
-        return pd.DataFrame(columns=columns)
-    pairs = pd.DataFrame({"left": wide[left], "right": wide[right]})
+    wide = chosen.pivot(index=PAIR, columns=["unlearner", "metric"], values="value")
+    return _pairs(wide, metric, left, right)
+
+
+def _pairs(wide: pd.DataFrame, metric: str, left: str, right: str) -> pd.DataFrame:
+    if (left, metric) not in wide or (right, metric) not in wide:
+        return pd.DataFrame(columns=[*PAIR, "left", "right"])
+    pairs = pd.DataFrame({"left": wide[left, metric], "right": wide[right, metric]})
     return pairs.dropna().reset_index()
 
 
@@ -626,12 +632,13 @@ def gains_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
         for baseline in settings.baselines
         if proposal != baseline and {proposal, baseline} <= present
     ]
+    wide = runs.pivot(index=PAIR, columns=["unlearner", "metric"], values="value")
     rows = []
     for proposal, baseline in pairs:
         for metric in METRICS:
             if metric in COUNTED:
                 continue
-            values = paired_values(runs, metric, proposal, baseline)
+            values = _pairs(wide, metric, proposal, baseline)
             if values.empty:
                 continue
             for (model, size), left, right, counts in _scopes(values):
