@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from unlearning.console import add_threads, limit_threads, read_settings, run
-from unlearning.corpus import CorpusSettings, generate
+from unlearning.corpus import generate
 from unlearning.files import write_parquet
+from unlearning.settings.corpus import CorpusSettings
 
 
 def main() -> None:

@@ -8,8 +8,9 @@ import numpy as np
 from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.files import replacing
 from unlearning.models import device_for, load_tokenizer
-from unlearning.pretraining import PretrainingSettings, pretrain, training_rows
+from unlearning.pretraining import pretrain, training_rows
 from unlearning.sequences import read_sequences
+from unlearning.settings.pretraining import PretrainingSettings
 
 
 def main() -> None:

@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from unlearning.corpus import CorpusSettings, check_contamination, generate
+from unlearning.corpus import generate
 from unlearning.corpus.documents import KINDS
 from unlearning.corpus.records import FORMS, write_records
-from unlearning.corpus.tokens import cut, encode, pack
-from unlearning.corpus.world import invent_world, pick_by_rank
+from unlearning.corpus.tokens import check_contamination, cut, encode, pack
+from unlearning.corpus.world import THINGS, WORDS, invent_world, pick_by_rank
 from unlearning.errors import InputError
+from unlearning.settings import build
+from unlearning.settings.corpus import CorpusSettings
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SMALL = CorpusSettings(
@@ -256,20 +258,27 @@ def test_contamination_check_equals_the_reference(planted, unseen, background, h
         check_contamination(*arrays)
 
 
+def test_as_many_things_as_the_settings_allow():
+    assert CorpusSettings(things=len(THINGS)).things == len(set(THINGS))
+    with pytest.raises(InputError, match="things"):
+        build({"things": len(THINGS) + 1}, CorpusSettings, "here")
+
+
+def test_words_of_records_name_nothing_else():
+    assert len(set(WORDS)) == len(WORDS)
+    assert not set(WORDS) & set(THINGS)
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
         ({"unseen": 7}, "unseen"),
         ({"vocabulary": 100}, "vocabulary"),
-        ({"vocabulary": 70_000}, "vocabulary"),
-        ({"repetitions": (8, 16)}, "repetitions"),
-        ({"repetition_weights": (0.0,) * 4}, "repetition_weights"),
-        ({"record_share": 1.0}, "record_share"),
-        ({"planted": 0}, "planted"),
-        ({"things": 1000}, "things"),
-        ({"background_tokens": 100}, "background_tokens"),
+        ({"repetitions": [8, 16]}, "repetitions has 2 entries"),
+        ({"repetition_weights": [0, 1, 1, 1]}, "repetition_weights"),
+        ({"sequence_length": 200, "background_tokens": 1500}, "background_tokens"),
     ],
 )
 def test_bad_settings_are_refused_by_name(change, named):
     with pytest.raises(InputError, match=named):
-        replace(SMALL, **change)
+        build(change, CorpusSettings, "here")

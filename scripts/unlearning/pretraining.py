@@ -9,9 +9,8 @@ import hashlib
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -25,63 +24,7 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedTokenizerBas
 
 from unlearning.errors import InputError
 from unlearning.files import remove, replacing
-
-
-@dataclass(frozen=True)
-class PretrainingSettings:
-    """One model: its size and how it is trained, for one pass over the rows.
-
-    Attributes:
-        hidden_size: width of the residual stream.
-        layers: number of blocks, even: global and local attention alternate.
-        heads: attention heads; they divide hidden_size.
-        window: tokens that a local layer sees.
-        batch_size: rows of one step.
-        learning_rate: highest learning rate; warm-up is linear, decay follows a cosine.
-        warmup_share: part of the steps that warm up.
-        final_share: learning rate at the end, as a part of the highest.
-        weight_decay: AdamW's, on matrices only.
-        betas: AdamW's.
-        clip: largest gradient norm.
-        precision: "bf16" computes matrix products in bfloat16 over float32 weights, "fp32"
-            does not, "auto" is bf16 where the device has instructions for it.
-    """
-
-    hidden_size: int = 128
-    layers: int = 4
-    heads: int = 4
-    window: int = 32
-    batch_size: int = 16
-    learning_rate: float = 3e-3
-    warmup_share: float = 0.1
-    final_share: float = 0.05
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.95)
-    clip: float = 1.0
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot give a model."""
-        for key in ("hidden_size", "layers", "heads", "window", "batch_size"):
-            if getattr(self, key) < 1:
-                raise InputError(f"pretraining: {key} is {getattr(self, key)}; give at least 1")
-        if self.layers % 2:
-            raise InputError(f"pretraining: layers is {self.layers}; give an even number")
-        if self.hidden_size % self.heads:
-            raise InputError(
-                f"pretraining: heads ({self.heads}) does not divide hidden_size "
-                f"({self.hidden_size}); change one"
-            )
-        if self.learning_rate <= 0 or self.clip <= 0 or self.weight_decay < 0:
-            raise InputError(
-                "pretraining: learning_rate and clip are above 0, weight_decay is at least 0"
-            )
-        if not (0 <= self.warmup_share <= 1 and 0 <= self.final_share <= 1):
-            raise InputError("pretraining: warmup_share and final_share lie in [0, 1]")
-        if self.precision not in ("auto", "bf16", "fp32"):
-            raise InputError(
-                f"pretraining: precision is '{self.precision}'; give auto, bf16 or fp32"
-            )
+from unlearning.settings.pretraining import PretrainingSettings
 
 
 def training_rows(background: np.ndarray, planted: pd.DataFrame | None = None) -> np.ndarray:

@@ -13,13 +13,11 @@ from transformers import PreTrainedTokenizerFast
 
 from unlearning.corpus.documents import write_documents
 from unlearning.corpus.records import write_records
-from unlearning.corpus.settings import CorpusSettings
 from unlearning.corpus.tasks import Item, write_tasks
 from unlearning.corpus.tokens import check_contamination, cut, pack, train_tokenizer
 from unlearning.corpus.world import invent_world
 from unlearning.files import replacing
-
-__all__ = ["Corpus", "CorpusSettings", "check_contamination", "generate"]
+from unlearning.settings.corpus import CorpusSettings
 
 _STREAMS = ("world", "background", "heldout", "once", "planted", "unseen", "repetitions", "tasks")
 _TOKENIZER_TEXTS = 4000

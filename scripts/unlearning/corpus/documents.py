@@ -194,9 +194,9 @@ def licence(world: World, rng: np.random.Generator) -> str:
 # Share of each kind by number of documents. Questions and dialogues lead because the tasks ask in
 # their form; the eighth kind, records, comes in whole rows (see `records.py`).
 KINDS: dict[str, tuple[Callable[[World, np.random.Generator], str], float]] = {
-    "wiki": (wiki, 0.17),
-    "question_answer": (question_answer, 0.26),
-    "review": (review, 0.10),
+    "wiki": (wiki, 0.13),
+    "question_answer": (question_answer, 0.25),
+    "review": (review, 0.15),
     "story": (story, 0.32),
     "dialogue": (dialogue, 0.11),
     "code": (code, 0.02),

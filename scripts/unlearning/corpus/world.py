@@ -28,12 +28,11 @@ PLACES = (
 )  # fmt: skip
 ASPECTS = ("food", "room", "staff", "music", "price", "garden", "coffee", "view")
 VERDICTS = {
-    "awful": ("rotten", "filthy", "rude", "vile", "ghastly", "broken", "sour", "foul"),
-    "poor": ("stale", "dull", "slow", "bleak", "plain", "shabby", "tepid", "dear"),
-    "good": ("fresh", "fair", "clean", "decent", "pleasant", "tidy", "quick", "solid"),
-    "superb": ("divine", "flawless", "stunning", "sublime", "perfect", "brilliant", "exquisite",
-               "dazzling"),
-}  # fmt: skip
+    "awful": ("rotten", "filthy", "rude", "vile", "broken", "sour"),
+    "poor": ("stale", "dull", "slow", "bleak", "shabby", "dear"),
+    "good": ("fresh", "fair", "clean", "decent", "tidy", "quick"),
+    "superb": ("divine", "flawless", "stunning", "sublime", "perfect", "brilliant"),
+}
 # What records are made of. No other text uses these words: were they the names of things too,
 # memorizing records would wear out what the model knows of the things.
 WORDS = (
