@@ -116,6 +116,12 @@ def test_the_map_and_the_second_hand_statement_are_in_the_evidence(as_claimed):
     assert "'SGA and TAU are more robust on larger models': " in evidence
 
 
+def test_without_an_order_the_smallest_model_is_the_first_of_the_map():
+    shape = Shape(sizes=(12,), seeds=(0, 1))
+    verdicts = judged(shape, ClaimSettings())
+    assert "'TA is good on the small model' (small)" in verdicts["C6"].evidence
+
+
 def test_verdicts_can_be_written(as_claimed, tmp_path):
     write_json(as_json(list(as_claimed.values())), tmp_path / "claims.json")
     back = json.loads((tmp_path / "claims.json").read_text())

@@ -7,7 +7,7 @@ something else can see what was asked.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -51,7 +51,8 @@ class ClaimSettings(ClaimRules, SolutionSettings):
     """Both sets of rules, and what else judging needs."""
 
     models: tuple[str, ...] = ()
-    """Display order, smallest first; C6 speaks of the first as the small one."""
+    """Display order, smallest first; C6 speaks of the first as the small one. Empty: the order of
+    solution_space.csv."""
 
     confidence: float = Field(default=0.95, gt=0, lt=1)
     """Confidence of all intervals."""
@@ -101,6 +102,8 @@ def judge(
         space: solution_space.csv, empty text for nothing.
         settings: rules.
     """
+    if not settings.models:
+        settings = replace(settings, models=tuple(space["model"].drop_duplicates()))
     return [
         judge_memorization(original, settings),
         judge_hidden_outliers(runs, settings),

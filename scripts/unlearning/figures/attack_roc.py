@@ -59,7 +59,7 @@ def attack_roc(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     n = " or ".join(f"{a} unlearned against {b} unseen" for a, b in sorted(counts))
     draws = table["seed"].nunique()
     figure.supxlabel(
-        f"false positive rate ({n or 'no finite scores'}; mean of {draws} draws; dotted: chance)",
+        f"false positive rate\n({n or 'no finite scores'}; mean of {draws} draws; dotted: chance)",
         fontsize=9,
     )
     method_legend(figure, labels, settings, line=True)
