@@ -59,8 +59,8 @@ def attack_roc(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     n = " or ".join(f"{a} unlearned against {b} unseen" for a, b in sorted(counts))
     draws = table["seed"].nunique()
     figure.supxlabel(
-        f"false positive rate\n({n or 'no finite scores'}; mean of {draws} draws; dotted: chance)",
-        fontsize=9,
+        f"false positive rate\n{n or 'no finite scores'}\nmean of {draws} draws; dotted: chance",
+        fontsize=8,
     )
     method_legend(figure, labels, settings, line=True)
     return figure
