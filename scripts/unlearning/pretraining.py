@@ -67,7 +67,8 @@ def pretrain(
     """Train one model for one pass over the rows.
 
     Args:
-        rows: (N, T) token rows; their order is drawn from the seed.
+        rows: (N, T) token rows; their order is drawn from the seed. What does not fill a last
+            batch is left out.
         settings: model and training.
         seed: of the initial weights and of the order.
         tokenizer: gives the size of the vocabulary and the end-of-text token.
