@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.attacks.membership import AttackSettings, attack_all, exposed_all
+from unlearning.attacks.membership import attack_all, exposed_all
 from unlearning.console import read_settings, run
 from unlearning.files import write_csv, write_parquet
+from unlearning.settings.analysis import AttackSettings
 from unlearning.tables import read_rows, read_table
 
 

@@ -13,7 +13,8 @@ from unlearning import tables
 from unlearning.console import read_settings, run
 from unlearning.files import write_csv
 from unlearning.settings import settings_class
-from unlearning.solution_space import SolutionSettings, solution_space
+from unlearning.settings.analysis import SolutionSettings
+from unlearning.solution_space import solution_space
 
 
 @settings_class

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 from synthetic_results import EFFECTS, Effect, Shape, make
-from unlearning.attacks.membership import AttackSettings, attack_all
+from unlearning.attacks.membership import attack_all
 from unlearning.claims import ClaimSettings, as_json, as_markdown, judge, show
 from unlearning.errors import InputError
 from unlearning.files import write_json
 from unlearning.settings import build
-from unlearning.solution_space import SolutionSettings, describe_cell, solution_space
+from unlearning.settings.analysis import AttackSettings, SolutionSettings
+from unlearning.solution_space import describe_cell, solution_space
 from unlearning.statistics import Interval
 from unlearning.tables import TableJob, gains_table, original_table, per_run, task_values
 

@@ -11,7 +11,8 @@ from synthetic_results import EFFECTS, Effect, Shape, make, write
 from unlearning.errors import InputError
 from unlearning.figures import FIGURES, FigureJob, save
 from unlearning.figures.style import COLOURS, SPARE_COLOURS, markers, palette
-from unlearning.tables import method_name, read_rows, read_table
+from unlearning.metrics import method_name
+from unlearning.tables import read_rows, read_table
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 MODELS = '{"models": ["small"]}'

@@ -10,9 +10,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from synthetic_results import Effect, Shape, make
 from unlearning.attacks.membership import (
     KEYS,
-    METRICS,
     SCORES,
-    AttackSettings,
     attack_all,
     attack_metrics,
     attack_run,
@@ -21,6 +19,8 @@ from unlearning.attacks.membership import (
     with_scores,
 )
 from unlearning.errors import InputError
+from unlearning.metrics import METRICS
+from unlearning.settings.analysis import AttackSettings
 from unlearning.statistics import percentile_interval, resample_indices, resample_weights
 
 QUICK = AttackSettings(resamples=50)

@@ -7,22 +7,21 @@ import pandas as pd
 import pytest
 
 from synthetic_results import EFFECTS, Effect, Shape, make
-from unlearning.attacks.membership import AttackSettings, attack_all
+from unlearning.attacks.membership import attack_all
 from unlearning.errors import InputError
 from unlearning.files import write_csv
+from unlearning.metrics import METRICS, method_order, model_order
+from unlearning.settings.analysis import AttackSettings
 from unlearning.statistics import mean_interval, paired_difference
 from unlearning.tables import (
     ALL,
     CELLS,
     DRAWS,
-    METRICS,
     TableJob,
     attack_table,
     cost_table,
     gains_table,
     main_table,
-    method_order,
-    model_order,
     original_table,
     outlier_table,
     paired_values,

@@ -13,37 +13,14 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from unlearning.metrics import METRICS, method_name, model_order
 from unlearning.settings import settings_class
-from unlearning.solution_space import SolutionSettings, describe_cell
+from unlearning.settings.analysis import ClaimRules, SolutionSettings
+from unlearning.solution_space import describe_cell
 from unlearning.statistics import Difference, Interval, holm, mean_interval, paired_difference
-from unlearning.tables import (
-    ALL,
-    METRICS,
-    method_name,
-    model_order,
-    paired_values,
-    pool_cells,
-)
+from unlearning.tables import ALL, paired_values, pool_cells
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
-
-
-@settings_class
-class ClaimRules:
-    """What the claims are judged by, beside the rule of the solution space."""
-
-    paper_baselines: tuple[str, ...] = ("ga", "ta")
-    """Labels of the average-stopped methods that the paper compares with; the first is the one
-    whose outliers are counted."""
-
-    paper_proposals: tuple[str, ...] = ("sga", "tau")
-    """Labels of the paper's own methods. Others are reported, but decide no claim of the paper."""
-
-    accuracy_margin: float = Field(default=0.02, ge=0)
-    """A loss of task accuracy or dialogue F1 that counts as no harm."""
-
-    nats_margin: float = Field(default=0.10, ge=0)
-    """A rise of log-perplexity, nats per token, that counts as no harm."""
 
 
 @settings_class

@@ -10,16 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, TypeAdapter
 
 from unlearning import unlearners
-from unlearning.attacks.membership import AttackSettings
-from unlearning.claims import ClaimRules
-from unlearning.corpus.settings import CorpusSettings
 from unlearning.errors import InputError
-from unlearning.pretraining import PretrainingSettings
 from unlearning.settings import build, settings_class
+from unlearning.settings.analysis import AttackSettings, ClaimRules, SolutionSettings, TableSettings
+from unlearning.settings.corpus import CorpusSettings
 from unlearning.settings.measurement import MeasurementSettings
+from unlearning.settings.pretraining import PretrainingSettings
 from unlearning.settings.unlearning import UnlearningSettings
-from unlearning.solution_space import SolutionSettings
-from unlearning.tables import TableSettings
 
 # names become parts of file names and of the engine's wildcards
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]

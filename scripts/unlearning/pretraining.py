@@ -178,7 +178,7 @@ def _new_model(
         num_heads=settings.heads,
         attention_types=[[["global", "local"], settings.layers // 2]],
         window_size=settings.window,
-        activation_function="gelu_pytorch_tanh",  # GPT-Neo's own function in one kernel
+        activation_function=settings.activation,
         bos_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )

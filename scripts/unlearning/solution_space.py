@@ -5,18 +5,17 @@ methods that keep privacy in a cell, the one with the highest utility wins. Its 
 the paired interval against every other feasible method excludes zero; otherwise they tie.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from unlearning.errors import InputError
-from unlearning.settings import settings_class
+from unlearning.metrics import METRICS, method_name, method_order, model_order
+from unlearning.settings.analysis import SolutionSettings
 from unlearning.statistics import Interval, mean_interval, paired_difference
-from unlearning.tables import METRICS, method_name, method_order, model_order, paired_values
+from unlearning.tables import paired_values
 
 REFERENCES = {"original", "control"}
 TOLERANCE = 1e-9
@@ -25,54 +24,6 @@ COLUMNS = [
     "nearest_excess", "outliers", "attack", "utility", "utility_low", "utility_high", "n",
     "lead", "lead_low", "lead_high", "lead_n", "sure_lead", "sure_feasible",
 ]  # fmt: skip
-
-
-@settings_class
-class SolutionSettings:
-    """The rule by which a cell of the map is won."""
-
-    outlier_metric: str = "outliers_calibrated_rate"
-    """Privacy, per sequence: a metric of per_run.csv."""
-
-    max_outliers: float = Field(default=0.10, ge=0)
-    """Its largest acceptable mean."""
-
-    attack_metric: str = "attack_auc_worst"
-    """Privacy, under attack: a metric of per_run.csv."""
-
-    max_attack: float = Field(default=0.75, ge=0)
-    """Its largest acceptable mean; of an AUC, 0.5 is chance."""
-
-    utility_metric: str = "utility_accuracy"
-    """Decides among the methods that keep both limits."""
-
-    def __post_init__(self) -> None:
-        """Refuse metrics that do not exist."""
-        for name in ("outlier_metric", "attack_metric", "utility_metric"):
-            if getattr(self, name) not in METRICS:
-                near = difflib.get_close_matches(getattr(self, name), METRICS, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else "see per_run.csv for metrics"
-                raise InputError(
-                    f"solution_space.{name}: '{getattr(self, name)}' is no metric; {hint}"
-                )
-        if not METRICS[self.utility_metric].better:
-            raise InputError(
-                f"solution_space.utility_metric: '{self.utility_metric}' has no better direction;"
-                " choose e.g. utility_accuracy or perplexity"
-            )
-
-    def rule(self) -> str:
-        """The rule in words."""
-        utility = METRICS[self.utility_metric]
-        return (
-            f"feasible: no run diverged, mean {METRICS[self.outlier_metric].label}"
-            f" ({self.outlier_metric}) at most {self.max_outliers:g} and mean"
-            f" {METRICS[self.attack_metric].label} ({self.attack_metric}) at most"
-            f" {self.max_attack:g}; among the feasible the"
-            f" {'highest' if utility.better == 'higher' else 'lowest'} {utility.label}"
-            f" ({self.utility_metric}) wins; the lead is sure if the paired interval over draws"
-            " excludes 0 against every other feasible method"
-        )
 
 
 @dataclass(frozen=True)

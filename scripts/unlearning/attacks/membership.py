@@ -26,11 +26,10 @@ from zlib import crc32
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from unlearning.errors import InputError
 from unlearning.forgetting import thresholds_of
-from unlearning.settings import settings_class
+from unlearning.settings.analysis import AttackSettings
 from unlearning.statistics import (
     percentile_interval,
     proportion_interval,
@@ -52,23 +51,6 @@ RUN_COLUMNS = [*KEYS, "score", "side", "metric", "value", "low", "high", "member
 EXPOSED_COLUMNS = [
     *KEYS, "rank", "sequence_id", "exposure", "score", "direction", "value", "ma", "loss", "band",
 ]  # fmt: skip
-
-
-@settings_class
-class AttackSettings:
-    """How the attack is evaluated."""
-
-    resamples: int = Field(default=1000, ge=1)
-    """Bootstrap resamples per interval; members and non-members are resampled apart."""
-
-    confidence: float = Field(default=0.95, gt=0, lt=1)
-    """Confidence of the intervals."""
-
-    seed: int = Field(default=0, ge=0)
-    """Seeds the resamples."""
-
-    exposed: int = Field(default=5, ge=0)
-    """How many of the most exposed sequences to list per run."""
 
 
 def attack_metrics(

@@ -5,7 +5,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from unlearning.figures.style import FigureJob, empty, grid, palette
-from unlearning.tables import ALL, METRICS
+from unlearning.metrics import METRICS
+from unlearning.tables import ALL
 
 
 def gains(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:

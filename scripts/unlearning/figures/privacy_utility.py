@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from unlearning.figures.style import FigureJob, grid, markers, method_legend, palette
-from unlearning.tables import METRICS, method_order
+from unlearning.metrics import METRICS, method_order
 
 PRIVACY = ("outliers_calibrated_rate", "attack_auc_worst")
 UTILITY = "utility_accuracy"

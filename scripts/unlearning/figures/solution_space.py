@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from unlearning.figures.style import FigureJob, grid, palette
-from unlearning.tables import METHODS
+from unlearning.metrics import METHODS
 
 
 def solution_space(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from unlearning.errors import InputError
 from unlearning.files import replacing
+from unlearning.metrics import METHODS, method_order, model_order
 from unlearning.settings import settings_class
-from unlearning.tables import METHODS, method_order, model_order
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (after the backend is chosen)

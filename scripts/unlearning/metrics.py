@@ -1,0 +1,103 @@
+"""Names: of the methods and of the metrics, in the order of every table and legend."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+METHODS = {
+    "original": "original",
+    "control": "never trained on it",
+    "ga": "GA",
+    "sga": "SGA",
+    "ta": "TA",
+    "tau": "TAU",
+    "sga_each": "SGA-each (ours)",
+    "ta_then_sga": "TA→SGA (ours)",
+}
+"""Display names of the registered rows, in the order of every table and legend."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is called, its unit, and which direction is better ("" where none is)."""
+
+    label: str
+    unit: str
+    better: str = ""
+
+
+METRICS = {
+    "ma": Metric("mean g", "MA, 0..1"),
+    "ma_max": Metric("largest g", "MA, 0..1", "lower"),
+    "ma_min": Metric("smallest g", "MA, 0..1"),
+    "ma_spread": Metric("spread of g", "standard deviation of MA", "lower"),
+    "el": Metric("extraction likelihood", "EL, 0..1", "lower"),
+    "el_max": Metric("largest extraction likelihood", "EL, 0..1", "lower"),
+    "loss": Metric("loss on the forget set", "nats per token"),
+    "verbatim_run": Metric("longest verbatim run, mean", "tokens", "lower"),
+    "verbatim_run_max": Metric("longest verbatim run, largest", "tokens", "lower"),
+    "extracted": Metric("emitted verbatim", "share of sequences", "lower"),
+    "outliers_paper": Metric("c(D_f), fixed band", "sequences", "lower"),
+    "under_forgotten_paper": Metric("still memorized, fixed band", "sequences", "lower"),
+    "over_forgotten_paper": Metric("over-forgotten, fixed band", "sequences", "lower"),
+    "outliers_paper_rate": Metric("c(D_f), fixed band", "share of the set", "lower"),
+    "under_forgotten_paper_rate": Metric(
+        "still memorized, fixed band", "share of the set", "lower"
+    ),
+    "over_forgotten_paper_rate": Metric("over-forgotten, fixed band", "share of the set", "lower"),
+    "outliers_calibrated": Metric("c(D_f), calibrated band", "sequences", "lower"),
+    "under_forgotten_calibrated": Metric("still memorized, calibrated band", "sequences", "lower"),
+    "over_forgotten_calibrated": Metric("over-forgotten, calibrated band", "sequences", "lower"),
+    "outliers_calibrated_rate": Metric("outliers c(D_f)/|D_f|", "share of the set", "lower"),
+    "under_forgotten_calibrated_rate": Metric(
+        "still memorized, calibrated band", "share of the set", "lower"
+    ),
+    "over_forgotten_calibrated_rate": Metric(
+        "over-forgotten, calibrated band", "share of the set", "lower"
+    ),
+    "unseen_outliers_paper_rate": Metric("unseen outside the fixed band", "share of unseen"),
+    "unseen_outliers_calibrated_rate": Metric(
+        "unseen outside the calibrated band", "share of unseen"
+    ),
+    "excess_outliers_rate": Metric(
+        "outliers in excess of unseen sequences", "difference of shares", "lower"
+    ),
+    "unseen_ma": Metric("mean g of unseen sequences", "MA, 0..1"),
+    "unseen_ma_spread": Metric("spread of g of unseen sequences", "standard deviation of MA"),
+    "unseen_loss": Metric("loss on unseen sequences", "nats per token"),
+    "unseen_extracted": Metric("unseen emitted verbatim", "share of sequences"),
+    "retained_ma": Metric("mean g of planted sequences not to be forgotten", "MA, 0..1"),
+    "mean_met": Metric("runs whose mean g is below the threshold", "share of runs"),
+    "attack_auc_loss": Metric("attack by loss, one-sided", "AUC", "lower"),
+    "attack_auc_worst": Metric("worst attack, two-sided", "AUC", "lower"),
+    "attack_tpr_at_5_worst": Metric("worst attack, two-sided", "TPR at 5 % FPR", "lower"),
+    "attack_auc_change": Metric("attack by change against the original", "AUC", "lower"),
+    "utility_accuracy": Metric("task accuracy", "mean over tasks", "higher"),
+    "utility_last_word": Metric("last-word accuracy", "share correct", "higher"),
+    "dialogue_f1": Metric("dialogue F1", "mean over sets, 0..1", "higher"),
+    "perplexity": Metric("perplexity", "per token", "lower"),
+    "nats_per_token": Metric("log-perplexity", "nats per token", "lower"),
+    "epochs": Metric("epochs", "optimizer steps"),
+    "n_diverged": Metric("diverged runs", "runs"),
+    "n_cap": Metric("runs that hit the epoch limit", "runs"),
+}
+"""Every metric of per_run.csv, main.csv and gains.csv, in the order of the tables."""
+
+COUNTED = {"n_diverged", "n_cap"}
+"""Metrics whose row in main.csv is a sum over runs, not a mean."""
+
+
+def method_order(labels: Iterable[str]) -> list[str]:
+    """Registered methods in their order, then others alphabetically."""
+    labels = set(map(str, labels))
+    return [m for m in METHODS if m in labels] + sorted(labels - set(METHODS))
+
+
+def method_name(label: str) -> str:
+    """A method's display name; one that is not registered is shown by its own label."""
+    return METHODS.get(label, label)
+
+
+def model_order(labels: Iterable[str], given: Sequence[str] = ()) -> list[str]:
+    """Models in the given order, then others alphabetically."""
+    labels = set(map(str, labels))
+    return [m for m in given if m in labels] + sorted(labels - set(given))

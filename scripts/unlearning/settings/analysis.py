@@ -1,0 +1,113 @@
+"""Settings of the attack's statistics, the tables, the map and the verdicts."""
+
+import difflib
+
+from pydantic import Field
+
+from unlearning.errors import InputError
+from unlearning.metrics import METRICS
+from unlearning.settings import settings_class
+
+
+@settings_class
+class AttackSettings:
+    """How the attack is evaluated."""
+
+    resamples: int = Field(default=1000, ge=1)
+    """Bootstrap resamples per interval; members and non-members are resampled apart."""
+
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Confidence of the intervals."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seeds the resamples."""
+
+    exposed: int = Field(default=5, ge=0)
+    """How many of the most exposed sequences to list per run."""
+
+
+@settings_class
+class TableSettings:
+    """How tables are made."""
+
+    baselines: tuple[str, ...] = ("ga", "ta")
+    """Labels of the methods to compare against; one that was not run is left out."""
+
+    proposals: tuple[str, ...] = ("sga", "tau", "sga_each", "ta_then_sga")
+    """Labels of the methods that are compared with each baseline."""
+
+    accuracy_kinds: tuple[str, ...] = ("choice",)
+    """Kinds of task that enter the mean accuracy. The paper's table leaves last-word prediction
+    (LAMBADA) out of its mean, and so does the default."""
+
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Confidence of the intervals."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seeds the bootstrap of the spread of g in original.csv."""
+
+
+@settings_class
+class SolutionSettings:
+    """The rule by which a cell of the map is won."""
+
+    outlier_metric: str = "outliers_calibrated_rate"
+    """Privacy, per sequence: a metric of per_run.csv."""
+
+    max_outliers: float = Field(default=0.10, ge=0)
+    """Its largest acceptable mean."""
+
+    attack_metric: str = "attack_auc_worst"
+    """Privacy, under attack: a metric of per_run.csv."""
+
+    max_attack: float = Field(default=0.75, ge=0)
+    """Its largest acceptable mean; of an AUC, 0.5 is chance."""
+
+    utility_metric: str = "utility_accuracy"
+    """Decides among the methods that keep both limits."""
+
+    def __post_init__(self) -> None:
+        """Refuse metrics that do not exist."""
+        for name in ("outlier_metric", "attack_metric", "utility_metric"):
+            if getattr(self, name) not in METRICS:
+                near = difflib.get_close_matches(getattr(self, name), METRICS, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else "see per_run.csv for metrics"
+                raise InputError(
+                    f"solution_space.{name}: '{getattr(self, name)}' is no metric; {hint}"
+                )
+        if not METRICS[self.utility_metric].better:
+            raise InputError(
+                f"solution_space.utility_metric: '{self.utility_metric}' has no better direction;"
+                " choose e.g. utility_accuracy or perplexity"
+            )
+
+    def rule(self) -> str:
+        """The rule in words."""
+        utility = METRICS[self.utility_metric]
+        return (
+            f"feasible: no run diverged, mean {METRICS[self.outlier_metric].label}"
+            f" ({self.outlier_metric}) at most {self.max_outliers:g} and mean"
+            f" {METRICS[self.attack_metric].label} ({self.attack_metric}) at most"
+            f" {self.max_attack:g}; among the feasible the"
+            f" {'highest' if utility.better == 'higher' else 'lowest'} {utility.label}"
+            f" ({self.utility_metric}) wins; the lead is sure if the paired interval over draws"
+            " excludes 0 against every other feasible method"
+        )
+
+
+@settings_class
+class ClaimRules:
+    """What the claims are judged by, beside the rule of the solution space."""
+
+    paper_baselines: tuple[str, ...] = ("ga", "ta")
+    """Labels of the average-stopped methods that the paper compares with; the first is the one
+    whose outliers are counted."""
+
+    paper_proposals: tuple[str, ...] = ("sga", "tau")
+    """Labels of the paper's own methods. Others are reported, but decide no claim of the paper."""
+
+    accuracy_margin: float = Field(default=0.02, ge=0)
+    """A loss of task accuracy or dialogue F1 that counts as no harm."""
+
+    nats_margin: float = Field(default=0.10, ge=0)
+    """A rise of log-perplexity, nats per token, that counts as no harm."""
