@@ -266,7 +266,7 @@ def test_a_killed_run_resumes_to_the_same_tables(smoke, tmp_path):
         ("modles", {}, "unknown key 'modles'; did you mean 'models'?"),
         ("unlearners", {"x": {"method": "forget_all"}}, "there is no method 'forget_all'"),
         ("forget_sets", {"sizes": [99], "seeds": [0]}, "99 is larger than the pool of 16"),
-        ("measurement", {"ngram": 64, "tasks": {"town": "choice"}}, "ngram: 64 does not fit"),
+        ("measurement", {"ngram": 48, "tasks": {"town": "choice"}}, "ngram: 48 does not fit"),
         ("measurement", {"ngram": 5, "tasks": {}}, "measurement.tasks: "),
     ],
 )

@@ -64,7 +64,8 @@ def _keys_at(wanted: type, path: list[str]) -> list[str]:
     schema = TypeAdapter(wanted).json_schema()
     node = schema
     for part in path:
-        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+        of_any_name = [*node.get("patternProperties", {}).values(), {}]
+        node = node.get("properties", {}).get(part) or of_any_name[0]
         if "$ref" in node:
             node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
     return list(node.get("properties", {}))
