@@ -1,12 +1,12 @@
 """To Each (Textual Sequence) Its Own: unlearning memorized text, each by its own degree.
 
-    sequences ─► original model ─► memorization ─► thresholds
-        │                                              │
-    forget sets ──────────────────────► unlearn (model x forget size x unlearner x seed)
-                                                       │
-                                 memorization, privacy attack, NLP suite
-                                                       │
-                                  tables ─► map, claims, figures, report
+sequences ─► original model ─► memorization ─► thresholds
+    │                                              │
+ifget sets ──────────────────────► unlearn (model x forget size x unlearner x seed)
+                                                   │
+                             memorization, privacy attack, NLP suite
+                                                   │
+                              tables ─► map, claims, figures, report
 """
 
 from snakemake.utils import min_version
@@ -37,6 +37,7 @@ rule all:
         TABLES,
         FIGURES,
         CLAIMS,
+        f"{RESULTS}/pages/claims.html",
         f"{RESULTS}/provenance.json",
 
 

@@ -1,16 +1,18 @@
 """From tidy results to tables, figures and verdicts. No job here imports torch."""
 
-TABLES = multiext(
-    f"{RESULTS}/tables/",
-    "main.csv",
-    "outliers.csv",
-    "attack.csv",
-    "utility.csv",
-    "gains.csv",
-    "solution_space.csv",
-    "original.csv",
-    "per_run.csv",
-    "cost.csv",
+TABLES = expand(
+    f"{RESULTS}/tables/{{table}}.csv",
+    table=[
+        "main",
+        "outliers",
+        "attack",
+        "utility",
+        "gains",
+        "solution_space",
+        "original",
+        "cost",
+        "per_run",
+    ],
 )
 # every figure, in the order of the report -> the kind of evidence it is
 FIGURE_KINDS = {
@@ -29,6 +31,8 @@ FIGURES = expand(
     format=["svg", "png", "pdf"],
 )
 CLAIMS = multiext(f"{RESULTS}/claims", ".json", ".md")
+# tables that the report shows as pages
+PAGES = [path for path in TABLES if not path.endswith("per_run.csv")]
 
 
 rule attack:
@@ -118,6 +122,46 @@ rule judge_claims:
         "python {input.script} --per-run {input.per_run} --original {input.original}"
         " --gains {input.gains} --solution-space {input.solution_space}"
         " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
+
+
+rule render_pages:
+    input:
+        script=script("render_pages.py"),
+        code=code("render_pages.py"),
+        tables=PAGES,
+        exposed=f"{RESULTS}/attack_exposed.csv",
+        claims=f"{RESULTS}/claims.json",
+    output:
+        report(
+            f"{RESULTS}/pages/claims.html",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"table": "claims"},
+        ),
+        [
+            report(
+                f"{RESULTS}/pages/{Path(path).stem}.html",
+                caption=f"../report/table_{Path(path).stem}.rst",
+                category="Tables",
+                labels={"table": Path(path).stem.replace("_", " ")},
+            )
+            for path in [*PAGES, "attack_exposed.csv"]
+        ],
+    log:
+        f"{LOGS}/render_pages.log",
+    benchmark:
+        f"{LOGS}/benchmarks/render_pages.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(1000),
+        runtime=5,
+    params:
+        folder=f"{RESULTS}/pages",
+    shell:
+        "python {input.script} --tables {input.tables} {input.exposed} --claims {input.claims}"
+        " --output {params.folder} > {log} 2>&1"
 
 
 rule record_provenance:

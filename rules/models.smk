@@ -14,17 +14,17 @@ rule pretrain:
         f"{LOGS}/pretrain/{{role}}/{{model}}.log",
     benchmark:
         f"{LOGS}/benchmarks/pretrain/{{role}}/{{model}}.tsv"
+    wildcard_constraints:
+        role="models|controls",
+    priority: larger_first
+    retries: 1
     conda:
         "../envs/torch.yaml"
-    retries: 1
-    priority: larger_first
     threads: 1
     resources:
         gpu=1,
         mem_mb=grown(2000),
         runtime=60,
-    wildcard_constraints:
-        role="models|controls",
     params:
         settings=lambda wildcards: as_json(**CONFIG["models"][wildcards.model]["pretraining"]),
         without=lambda wildcards: "--without-planted" if wildcards.role == "controls" else "",
@@ -53,10 +53,10 @@ rule score_original:
         f"{LOGS}/score_original/{{model}}.log",
     benchmark:
         f"{LOGS}/benchmarks/score_original/{{model}}.tsv"
+    priority: larger_first
+    retries: 1
     conda:
         "../envs/torch.yaml"
-    retries: 1
-    priority: larger_first
     threads: 1
     resources:
         gpu=1,

@@ -37,10 +37,10 @@ rule unlearn:
         f"{LOGS}/unlearn/{{model}}/{{batch}}.log",
     benchmark:
         f"{LOGS}/benchmarks/unlearn/{{model}}/{{batch}}.tsv"
+    priority: larger_first
+    retries: 1
     conda:
         "../envs/torch.yaml"
-    retries: 1
-    priority: larger_first
     threads: 1
     resources:
         gpu=1,
@@ -75,19 +75,17 @@ rule evaluate:
         f"{LOGS}/evaluate/{{model}}/{{batch}}.log",
     benchmark:
         f"{LOGS}/benchmarks/evaluate/{{model}}/{{batch}}.tsv"
+    priority: larger_first
+    retries: 1
     conda:
         "../envs/torch.yaml"
-    retries: 1
-    priority: larger_first
     threads: 1
     resources:
         gpu=1,
         mem_mb=grown(2000),
         runtime=60,
     params:
-        settings=lambda wildcards: as_json(
-            **CONFIG["measurement"], cells=BATCHES[wildcards.batch]
-        ),
+        settings=lambda wildcards: as_json(**CONFIG["measurement"], cells=BATCHES[wildcards.batch]),
         work=f"{RESULTS}/.work/evaluate/{{model}}/{{batch}}",
     shell:
         "python {input.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
