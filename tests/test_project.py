@@ -1,0 +1,76 @@
+"""Promises that the project makes about itself: pins, entry points, rules."""
+
+import re
+import runpy
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from running import ROOT, copy_project, snakemake
+
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==([0-9][^ #]*)")
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    found = (PIN.match(line.strip()) for line in lines)
+    return {m[1].lower().replace("_", "-"): m[2] for m in found if m}
+
+
+LOCK = pins((ROOT / "requirements.lock").read_text().splitlines())
+
+
+def test_the_lock_holds_what_is_asked_for():
+    asked = pins((ROOT / "requirements.in").read_text().splitlines())
+    assert len(asked) > 15
+    assert {name: LOCK.get(name) for name in asked} == asked
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_conda_environments_have_the_lock_s_pins(path):
+    dependencies = yaml.safe_load(path.read_text())["dependencies"]
+    own = pins(next(d["pip"] for d in dependencies if isinstance(d, dict)))
+    assert len(own) > 5
+    assert {name: LOCK.get(name) for name in own} == own
+
+
+def test_every_rule_has_the_script_of_its_name():
+    rules = set()
+    for path in (ROOT / "rules").glob("*.smk"):
+        rules |= set(re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE))
+    scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
+    assert rules == scripts
+
+
+@pytest.mark.parametrize(
+    "script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")), ids=str
+)
+def test_every_script_explains_itself(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "scripts" / script), run_name="__main__")
+    assert ended.value.code == 0
+    assert len(capsys.readouterr().out) > 200
+
+
+def test_the_analysis_imports_no_torch():
+    program = (
+        "import sys; sys.path.insert(0, 'scripts');"
+        "import attack, collect, draw_figures, draw_forget_sets, judge_claims, make_tables;"
+        "import record_provenance, render_pages;"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_the_demo_plans_the_whole_grid(tmp_path):
+    done = snakemake(copy_project(tmp_path), "-n")
+    assert done.returncode == 0, done.stdout
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
+    assert counts["pretrain"] == "6"  # three models, three controls
+    assert counts["score_original"] == "3"
+    assert counts["unlearn"] == counts["evaluate"] == "9"
