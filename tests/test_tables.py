@@ -103,6 +103,8 @@ def test_one_run_by_hand(results, runs):
     rate = sum(not low <= x <= high for x in unseen) / len(unseen)
     assert found["unseen_outliers_calibrated_rate"] == pytest.approx(rate)
     assert found["excess_outliers_rate"] == pytest.approx((under + over) / 8 - rate)
+    above = sum(x > high for x in unseen) / len(unseen)
+    assert found["excess_memorized_rate"] == pytest.approx(under / 8 - above)
     kept = rows[rows["split"] == "retained"]["ma"]
     assert found["retained_ma"] == pytest.approx(sum(kept) / len(kept))
 

@@ -234,10 +234,11 @@ def judge_hidden_outliers(runs: pd.DataFrame, settings: ClaimSettings) -> Verdic
     first = settings.paper_baselines[0]
     name = method_name(first)
     rule = (
-        f"runs of {name} whose mean g is below the threshold: share of the forget set outside the"
-        " calibrated band minus the same share of unseen sequences on the same model, mean over"
-        " cells: supported if surely above 0; refuted if surely below 0 or if c(D_f) is 0 in every"
-        " such run; n counts cells (draws if there is one cell)"
+        f"runs of {name} whose mean g is below the threshold: share of the forget set that is still"
+        " memorized (above the calibrated band) minus the same share of unseen sequences on the"
+        " same model, mean over cells: supported if surely above 0; refuted if surely below 0 or if"
+        " c(D_f) is 0 in every such run; over-forgotten ones are given beside: ascent drags unseen"
+        " sequences below the band too; n counts cells (draws if there is one cell)"
     )
     wide = runs[runs["unlearner"] == first].pivot(
         index=["model", "forget_size", "seed"], columns="metric", values="value"
@@ -250,11 +251,12 @@ def judge_hidden_outliers(runs: pd.DataFrame, settings: ClaimSettings) -> Verdic
         values = met[metric].rename("value").dropna().reset_index()
         return mean_interval(pool_cells(values, ["value"])[0]["value"], settings.confidence)
 
-    excess = over_cells("excess_outliers_rate")
+    excess = over_cells("excess_memorized_rate")
     counts = met["outliers_calibrated"]
     evidence = [
         f"{len(met)} runs of {name} met the mean threshold",
-        f"outliers in excess of unseen: {show(excess)}",
+        f"still memorized in excess of unseen: {show(excess)}",
+        f"outliers of both sides in excess of unseen: {show(over_cells('excess_outliers_rate'))}",
         f"calibrated band: c(D_f) > 0 in {int((counts > 0).sum())} of {len(met)} runs, still"
         f" memorized {show(over_cells('under_forgotten_calibrated_rate'), False)}, over-forgotten"
         f" {show(over_cells('over_forgotten_calibrated_rate'), False)}",

@@ -58,6 +58,11 @@ METRICS = {
     "unseen_outliers_calibrated_rate": Metric(
         "unseen outside the calibrated band", "share of unseen"
     ),
+    "unseen_above_paper_rate": Metric("unseen above the fixed band", "share of unseen"),
+    "unseen_above_calibrated_rate": Metric("unseen above the calibrated band", "share of unseen"),
+    "excess_memorized_rate": Metric(
+        "still memorized in excess of unseen sequences", "difference of shares", "lower"
+    ),
     "excess_outliers_rate": Metric(
         "outliers in excess of unseen sequences", "difference of shares", "lower"
     ),

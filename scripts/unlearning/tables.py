@@ -122,8 +122,9 @@ def unseen_metrics(membership: pd.DataFrame, thresholds: pd.DataFrame) -> pd.Dat
             "unseen_loss": run["loss"].mean(),
         }
         for band, name in ((limits.paper, "paper"), (limits.calibrated, "calibrated")):
-            count = count_outliers(run["ma"], band)["both"]
-            values[f"unseen_outliers_{name}_rate"] = count / len(run)
+            counts = count_outliers(run["ma"], band)
+            values[f"unseen_outliers_{name}_rate"] = counts["both"] / len(run)
+            values[f"unseen_above_{name}_rate"] = counts["under_forgotten"] / len(run)
         rows += [(*key, metric, value) for metric, value in values.items()]
     return pd.DataFrame(rows, columns=[*KEYS, "metric", "value"])
 
@@ -250,9 +251,13 @@ def per_run(
         ignore_index=True,
     )
     wide = table.pivot(index=KEYS, columns="metric", values="value")
-    excess = wide["outliers_calibrated_rate"] - wide["unseen_outliers_calibrated_rate"]
-    excess = excess.rename("value").reset_index().assign(metric="excess_outliers_rate")
-    table = pd.concat([table, excess[table.columns]], ignore_index=True)
+    for metric, own, control in (
+        ("excess_outliers_rate", "outliers", "unseen_outliers"),
+        ("excess_memorized_rate", "under_forgotten", "unseen_above"),
+    ):
+        excess = wide[f"{own}_calibrated_rate"] - wide[f"{control}_calibrated_rate"]
+        excess = excess.rename("value").reset_index().assign(metric=metric)
+        table = pd.concat([table, excess[table.columns]], ignore_index=True)
     return arrange(table, settings.models, ["metric"])
 
 
