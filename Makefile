@@ -23,13 +23,13 @@ $(RESULTS)/report.html: $(RESULTS)/claims.json $(RESULTS)/provenance.json
 	snakemake --configfile $(CONFIG) --report $@
 
 test: $(READY) lint
-	pytest
+	pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	ruff check .
 	ruff format --check .
 	snakefmt --check .
-	snakemake --lint --quiet
+	snakemake --lint
 
 install: $(READY)
 
@@ -49,6 +49,13 @@ lock:
 
 schema: $(READY)
 	python -c "import sys; sys.path.insert(0, 'scripts'); from unlearning.configuration import schema; print(schema(), end='')" > config/schema.json
+
+# the figures and verdicts that the README shows, from a finished demo
+docs:
+	mkdir -p docs/figures
+	cp results/demo/figures/*.png docs/figures/
+	cp results/demo/claims.md docs/claims.md
+	snakemake --rulegraph mermaid-js > docs/rulegraph.mmd
 
 clean:
 	rm -rf results logs .snakemake

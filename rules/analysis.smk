@@ -56,7 +56,7 @@ rule attack:
         runtime=30,
     params:
         settings=as_json(**CONFIG["attack"]),
-        folder=RESULTS,
+        folder=folder_of,
     shell:
         "python {input.script} --membership {input.membership} --thresholds {input.thresholds}"
         " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
@@ -87,7 +87,7 @@ rule make_tables:
         runtime=30,
     params:
         settings=as_json(**CONFIG["tables"], **CONFIG["solution_space"], models=MODELS),
-        folder=f"{RESULTS}/tables",
+        folder=folder_of,
     shell:
         "python {input.script} --sequences {input.sequences} --memorization {input.memorization}"
         " --membership {input.membership} --attack-runs {input.attack_runs}"
@@ -117,7 +117,7 @@ rule judge_claims:
         runtime=10,
     params:
         settings=as_json(**CONFIG["solution_space"], **CONFIG["claims"], models=MODELS),
-        folder=RESULTS,
+        folder=folder_of,
     shell:
         "python {input.script} --per-run {input.per_run} --original {input.original}"
         " --gains {input.gains} --solution-space {input.solution_space}"
@@ -158,7 +158,7 @@ rule render_pages:
         mem_mb=grown(1000),
         runtime=5,
     params:
-        folder=f"{RESULTS}/pages",
+        folder=folder_of,
     shell:
         "python {input.script} --tables {input.tables} {input.exposed} --claims {input.claims}"
         " --output {params.folder} > {log} 2>&1"
@@ -226,7 +226,7 @@ rule draw_figures:
         runtime=30,
     params:
         settings=as_json(models=MODELS),
-        folder=f"{RESULTS}/figures",
+        folder=folder_of,
     shell:
         "python {input.script} --sequences {input.sequences} --memorization {input.memorization}"
         " --membership {input.membership} --history {input.history}"

@@ -83,6 +83,11 @@ def as_json(**values):
     return json.dumps(values, sort_keys=True)
 
 
+def folder_of(wildcards, output):
+    """Folder of a job's first output, for scripts that write several files into one."""
+    return os.path.dirname(output[0])
+
+
 def grown(megabytes):
     """Memory that grows with each retry."""
     return lambda wildcards, attempt: megabytes * attempt
@@ -91,6 +96,25 @@ def grown(megabytes):
 def larger_first(wildcards):
     """Priority of a model's jobs: models are listed by size, and long jobs should start first."""
     return MODELS.index(wildcards.model)
+
+
+def methods_of(wildcards):
+    """Library files of the unlearners in a batch: an edited one reruns its own jobs only."""
+    labels = {label for _, label, _ in BATCHES[wildcards.batch]}
+    methods = {CONFIG["unlearners"][label]["method"] for label in labels}
+    return [f"unlearning.unlearners.{method}" for method in sorted(methods)]
+
+
+def unlearning_settings(wildcards):
+    """Settings of a batch, the model's own learning rate included."""
+    cells = BATCHES[wildcards.batch]
+    shared = CONFIG["unlearning"] | CONFIG["models"][wildcards.model]["unlearning"]
+    return as_json(
+        **shared,
+        cells=cells,
+        unlearners={label: CONFIG["unlearners"][label] for _, label, _ in cells},
+        ngram=CONFIG["measurement"]["ngram"],
+    )
 
 
 def hold_folder():

@@ -1,25 +1,6 @@
 """Unlearn, evaluate what came out, and collect the tables of all jobs."""
 
 
-def methods_of(wildcards):
-    """Library files of the unlearners in a batch: an edited one reruns its own jobs only."""
-    labels = {label for _, label, _ in BATCHES[wildcards.batch]}
-    methods = {CONFIG["unlearners"][label]["method"] for label in labels}
-    return [f"unlearning.unlearners.{method}" for method in sorted(methods)]
-
-
-def unlearning_settings(wildcards):
-    """Settings of a batch, the model's own learning rate included."""
-    cells = BATCHES[wildcards.batch]
-    shared = CONFIG["unlearning"] | CONFIG["models"][wildcards.model]["unlearning"]
-    return as_json(
-        **shared,
-        cells=cells,
-        unlearners={label: CONFIG["unlearners"][label] for _, label, _ in cells},
-        ngram=CONFIG["measurement"]["ngram"],
-    )
-
-
 rule unlearn:
     input:
         script=script("unlearn.py"),
@@ -127,7 +108,7 @@ rule collect:
         mem_mb=grown(2000),
         runtime=10,
     params:
-        folder=RESULTS,
+        folder=folder_of,
     shell:
         "python {input.script} --sequences {input.sequences} --forget-sets {input.forget_sets}"
         " --original-scores {input.original_scores} --original-utility {input.original_utility}"
