@@ -28,8 +28,9 @@ RESULTS = f"results/{CONFIG['run']}"
 LOGS = f"logs/{CONFIG['run']}"
 MODELS = list(CONFIG["models"])
 
-# a cell is one run of one unlearner: (forget size, label, seed); a job does a batch of them
-CELLS = list(
+# a cell is one run of one unlearner: (forget size, label, seed); a job does a batch of them.
+# Sorted, so that the order of blocks in a config file makes no difference to any job.
+CELLS = sorted(
     itertools.product(
         CONFIG["forget_sets"]["sizes"],
         CONFIG["unlearners"],

@@ -202,7 +202,8 @@ def edited(smoke):
 
 
 def test_an_edited_library_file_reruns_what_depends_on_it(edited):
-    assert edited("scripts/unlearning/claims.py") == {"judge_claims", "all"}
+    rules = edited("scripts/unlearning/claims.py")
+    assert rules == {"judge_claims", "render_pages", "record_provenance", "all"}
 
 
 def test_an_edited_unlearner_reruns_the_jobs_that_use_it(edited):
