@@ -6,9 +6,11 @@ on by one token; all rows of a step stand at the same absolute position, so noth
 nothing is masked.
 
 `LibraryReader` takes any architecture through its own forward pass; every row holds a copy of its
-prefix. Module `gpt_neo` has a faster one for that architecture.
+prefix's keys and values, or its tokens where the architecture keeps no keys and values. Module
+`gpt_neo` has a faster reader for that architecture.
 """
 
+import inspect
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
@@ -18,7 +20,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 from typing_extensions import override
 
-# what a layer keeps of S sequences: keys and values (S, heads, T, width) first
+# what a layer keeps of S sequences, usually keys and values (S, heads, T, width) each
 LayerStates = tuple[Tensor, ...]
 
 
@@ -105,6 +107,7 @@ class LibraryReader(Reader):
         self.body = model.base_model
         if not self._head_is_last():
             self.body, self.head = self._whole, torch.nn.Identity()
+        self.cached = self._keeps_keys_and_values()
 
     def _head_is_last(self) -> bool:
         """Whether logits are exactly head(body(tokens)): some architectures scale or cap them."""
@@ -113,6 +116,20 @@ class LibraryReader(Reader):
         probe = torch.zeros(1, 2, dtype=torch.int64, device=self.model.device)
         split = self.head(self.body(probe, use_cache=False).last_hidden_state)
         return torch.equal(split, self.model(probe, use_cache=False).logits)
+
+    def _keeps_keys_and_values(self) -> bool:
+        """Whether all that a prefix leaves behind is one key and value per token and layer."""
+        accepts = inspect.signature(self.model.base_model.forward).parameters
+        if self.model._is_stateful or "past_key_values" not in accepts:
+            return False
+        _, prefix = self._read_cached(
+            torch.zeros(1, 2, dtype=torch.int64, device=self.model.device)
+        )
+        return len(prefix) > 0 and all(
+            kind is not None and kind.ndim == 4 and kind.shape[2] == 2
+            for states in prefix
+            for kind in states
+        )
 
     def _whole(self, tokens: Tensor, **options: object) -> object:
         output = self.model(tokens, **options)
@@ -123,29 +140,31 @@ class LibraryReader(Reader):
     def hidden(self, tokens: Tensor) -> Tensor:
         return self.body(tokens, use_cache=False).last_hidden_state
 
-    @override
-    def read(self, tokens: Tensor) -> tuple[Tensor, list[LayerStates]]:
+    def _read_cached(self, tokens: Tensor) -> tuple[Tensor, list[LayerStates]]:
         # a cache made without the config keeps every position, whatever window a layer has
         cache = DynamicCache()
         hidden = self.body(tokens, past_key_values=cache, use_cache=True).last_hidden_state
         return hidden, [(layer.keys, layer.values) for layer in cache.layers]
 
     @override
+    def read(self, tokens: Tensor) -> tuple[Tensor, list[LayerStates]]:
+        return self._read_cached(tokens) if self.cached else (self.hidden(tokens), [(tokens,)])
+
+    @override
     def open(
         self, prefix: list[LayerStates], sequence: Tensor, start: Tensor, length: int
     ) -> "Steps":
-        return LibrarySteps(self.body, prefix, sequence, start, length)
+        steps = LibrarySteps if self.cached else RepeatedSteps
+        return steps(self.body, prefix, sequence, start, length)
 
 
 class RowSteps(Steps):
-    """Rows with a full-length cache each, ordered by start, so that the active ones come first."""
+    """Rows ordered by start, so that the active ones come first."""
 
-    def __init__(self, prefix: list[LayerStates], sequence: Tensor, start: Tensor, length: int):
+    def __init__(self, sequence: Tensor, start: Tensor):
         self.order = start.argsort(stable=True)
+        self.sequence = sequence[self.order]
         self.starts = start[self.order].tolist()
-        self.layers = [
-            RowLayer(states, sequence[self.order], self.starts[-1], length) for states in prefix
-        ]
 
     @override
     def active(self, position: int) -> Tensor:
@@ -154,11 +173,52 @@ class RowSteps(Steps):
     @override
     def keep(self, rows: Tensor) -> None:
         self.starts = [self.starts[row] for row in rows.tolist()]
+
+
+class RepeatedSteps(RowSteps):
+    """Steps that run the whole row again: slow, for architectures without keys and values."""
+
+    def __init__(
+        self,
+        body: Callable[..., object],
+        prefix: list[LayerStates],
+        sequence: Tensor,
+        start: Tensor,
+        length: int,
+    ):
+        super().__init__(sequence, start)
+        self.body = body
+        self.text = prefix[0][0][self.sequence, :length]
+
+    @override
+    def step(self, position: int, token: Tensor) -> Tensor:
+        text = self.text[: len(token), : position + 1]
+        text[:, position] = token
+        return self.body(text, use_cache=False).last_hidden_state[:, -1]
+
+    @override
+    def keep(self, rows: Tensor) -> None:
+        super().keep(rows)
+        self.text = self.text[rows]
+
+
+class CachedSteps(RowSteps):
+    """Rows with keys and values of their own, for their full length."""
+
+    def __init__(self, prefix: list[LayerStates], sequence: Tensor, start: Tensor, length: int):
+        super().__init__(sequence, start)
+        self.layers = [
+            RowLayer(states, self.sequence, self.starts[-1], length) for states in prefix
+        ]
+
+    @override
+    def keep(self, rows: Tensor) -> None:
+        super().keep(rows)
         for layer in self.layers:
             layer.stored = layer.stored[:, rows]
 
 
-class LibrarySteps(RowSteps):
+class LibrarySteps(CachedSteps):
     """Steps through the model's own forward pass."""
 
     def __init__(self, body: Callable[..., object], *rows: object):
