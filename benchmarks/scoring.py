@@ -67,7 +67,7 @@ def generated(model: PreTrainedModel, tokens: torch.Tensor, prefix: int, batch: 
     return torch.cat(parts).numpy()
 
 
-def overlap(emitted: np.ndarray, suffix: np.ndarray, n: int) -> float:
+def overlap(emitted: list[int], suffix: list[int], n: int) -> float:
     """Share of the suffix's n-grams that the continuation emits, repeats counted."""
     wanted = [tuple(suffix[i : i + n]) for i in range(len(suffix) - n + 1)]
     if not wanted:
@@ -83,7 +83,8 @@ def published_el(case: Case, n: int, prefixes: range, batch: int) -> np.ndarray:
     total = np.zeros(len(tokens))
     for prefix in prefixes:
         emitted = generated(case.model, case.tokens, prefix, batch)
-        total += [overlap(e.tolist(), t[prefix:].tolist(), n) for e, t in zip(emitted, tokens)]
+        pairs = zip(emitted.tolist(), tokens[:, prefix:].tolist(), strict=True)
+        total += [overlap(continuation, suffix, n) for continuation, suffix in pairs]
     return total / (tokens.shape[1] - n)
 
 
@@ -196,7 +197,9 @@ def best_batch(case: Case, device: str) -> int:
     for batch in sorted({8, 16, 32, count}):
         if batch <= count:
             prefixes = range(length // 4, length, length // 4)
-            tried[batch], _ = seconds(lambda b=batch, p=prefixes: published_el(case, 1, p, b), device)
+            tried[batch], _ = seconds(
+                lambda b=batch, p=prefixes: published_el(case, 1, p, b), device
+            )
     return min(tried, key=tried.get)
 
 
@@ -252,14 +255,14 @@ def main() -> None:
         batch = batch or best_batch(case, options.device)
         prefixes = range(1, options.length)
         el = compare(
-            lambda p, c=case: published_el(c, options.n, p, batch),
+            lambda p, c=case, b=batch: published_el(c, options.n, p, b),
             lambda c=case: extraction_likelihood(c.model, c.tokens, options.n),
             prefixes,
             options.repeats,
             options.device,
         )
         ma = compare(
-            lambda p, c=case: published_ma(c, p, batch),
+            lambda p, c=case, b=batch: published_ma(c, p, b),
             lambda c=case: score_tokens(c.model, c.tokens).ma,
             prefixes,
             options.repeats,

@@ -1,6 +1,8 @@
 """Slow, obvious versions of the memorization metrics: the definitions, position by position."""
 
 import math
+from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -51,13 +53,18 @@ def min_k(model: PreTrainedModel, tokens: list[int], fraction: float, plus_plus:
     return sum(lowest) / len(lowest)
 
 
+@cache
+def greedy_next(model: PreTrainedModel, prefix: tuple[int, ...]) -> int:
+    return int(next_log_probs(model, list(prefix)).argmax())
+
+
 def continuation(
     model: PreTrainedModel, prefix: list[int], length: int, ends: tuple[int, ...]
 ) -> list[int]:
     """Greedy tokens after `prefix`, up to `length` tokens in all, or up to an end token."""
     text = list(prefix)
     while len(text) < length:
-        text.append(int(next_log_probs(model, text).argmax()))
+        text.append(greedy_next(model, tuple(text)))
         if text[-1] in ends:
             break
     return text[len(prefix) :]
@@ -84,7 +91,12 @@ def overlap(emitted: list[int], suffix: list[int], n: int) -> float:
     return sum(gram in set(wanted) for gram in ngrams(emitted, n)) / len(wanted)
 
 
-def likelihood(model: PreTrainedModel, tokens: list[int], n: int, continue_by=generated) -> float:
+def likelihood(
+    model: PreTrainedModel,
+    tokens: list[int],
+    n: int,
+    continue_by: Callable[[PreTrainedModel, list[int], int], list[int]],
+) -> float:
     """EL_n of one sequence."""
     length = len(tokens)
     total = sum(
@@ -93,5 +105,9 @@ def likelihood(model: PreTrainedModel, tokens: list[int], n: int, continue_by=ge
     return total / (length - n)
 
 
-def likelihoods(model: PreTrainedModel, tokens: np.ndarray, n: int) -> np.ndarray:
-    return np.array([likelihood(model, row.tolist(), n) for row in tokens])
+def likelihoods(
+    model: PreTrainedModel, tokens: np.ndarray, n: int, ends: tuple[int, ...] = ()
+) -> np.ndarray:
+    """EL_n of every row, no cache, one forward pass per emitted token."""
+    by_hand = partial(continuation, ends=ends)
+    return np.array([likelihood(model, row.tolist(), n, by_hand) for row in tokens])
