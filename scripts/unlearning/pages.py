@@ -23,7 +23,7 @@ SORT = """
 for (const head of document.querySelectorAll("th")) head.onclick = () => {
   const body = head.closest("table").tBodies[0], column = head.cellIndex;
   const up = head.dataset.up = head.dataset.up === "1" ? "" : "1";
-  const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+  const key = row => row.cells[column].textContent;
   const order = (a, b) => {
     const [x, y] = [key(a), key(b)], [p, q] = [parseFloat(x), parseFloat(y)];
     return isNaN(p) || isNaN(q) ? x.localeCompare(y) : p - q;
@@ -54,8 +54,8 @@ def text(value: object) -> str:
 def number(value: float, suffix: str = "") -> str:
     """A cell with a number of at most four significant digits; NaN is a dash."""
     if pd.isna(value):
-        return '<td class="number" data-value="">–</td>'
-    return f'<td class="number" data-value="{value:.9g}">{value:.4g}{suffix}</td>'
+        return '<td class="number">–</td>'
+    return f'<td class="number">{value:.4g}{suffix}</td>'
 
 
 def interval(row: pd.Series) -> str:
@@ -100,7 +100,7 @@ def claims_page(title: str, note: str, claims: Sequence[dict[str, str]]) -> str:
             text(claim["id"]),
             text(claim["claim"]),
             f'<td class="{claim["verdict"]}">{html.escape(claim["verdict"])}</td>',
-            text(claim["evidence"]),
+            f"<td>{html.escape(claim['evidence']).replace('; ', '<br>')}</td>",
             text(claim["rule"]),
         ]
         for claim in claims
