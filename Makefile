@@ -55,7 +55,6 @@ docs:
 	mkdir -p docs/figures
 	cp results/demo/figures/*.png docs/figures/
 	cp results/demo/claims.md docs/claims.md
-	snakemake --rulegraph mermaid-js > docs/rulegraph.mmd
 
 clean:
 	rm -rf results logs .snakemake
