@@ -23,7 +23,8 @@ $(RESULTS)/report.html: $(RESULTS)/claims.json $(RESULTS)/provenance.json
 	snakemake --configfile $(CONFIG) --report $@
 
 test: $(READY) lint
-	pytest --numprocesses 2 --dist loadfile
+	# one thread each: two threads on a shared core cost up to ten times the time
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	ruff check .
