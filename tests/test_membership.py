@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from synthetic_results import Effect, Shape, make
 from unlearning.attacks.membership import (
     KEYS,
+    METRICS,
     SCORES,
     attack_all,
     attack_metrics,
@@ -19,7 +20,6 @@ from unlearning.attacks.membership import (
     with_scores,
 )
 from unlearning.errors import InputError
-from unlearning.metrics import METRICS
 from unlearning.settings.analysis import AttackSettings
 from unlearning.statistics import percentile_interval, resample_indices, resample_weights
 
