@@ -204,7 +204,7 @@ def decode(
                 matches = extend_matches(matches, known[:, -1], truth[live])
             some = chains.take(live)
             at = torch.full_like(live, position + 1)
-            gone |= ~can_still_match(matches, some, at, n) & (some.leave <= position + 1)
+            gone |= ~can_still_match(matches, some, at, n)
         # moving the caches together costs about as much as two steps of the rows that stay
         count = int(gone.sum())
         if count and count * (length - 2 - position) >= 2 * len(live):
