@@ -202,9 +202,6 @@ def extraction_likelihood(
     if memory_bytes is None:
         on_gpu = rows.device.type == "cuda"
         memory_bytes = torch.cuda.mem_get_info(rows.device)[0] // 4 if on_gpu else 2**28
-    if memory_bytes is None:
-        gpu = rows.device.type == "cuda"
-        memory_bytes = torch.cuda.mem_get_info(rows.device)[0] // 2 if gpu else 2**28
     matches, finite = prefix_matches(reader_of(model), rows, greedy, n, memory_bytes)
     matches, finite = matches.cpu().numpy(), finite.cpu().numpy()
     available = np.arange(length - 1, n - 1, -1) - n + 1  # n-grams of the suffix, prefixes 1..T-n
