@@ -364,6 +364,15 @@ def test_same_call_same_bits():
     assert first.std.tobytes() == second.std.tobytes()
 
 
+@pytest.mark.parametrize("kind", [lambda: GPTNeoForCausalLM(neo().config), *OTHERS.values()])
+def test_a_scored_model_still_trains(kind):
+    model = kind().eval()
+    tokens = torch.arange(16).reshape(2, 8) % VOCABULARY
+    extraction_likelihood(model, tokens, 2, scores=score_tokens(model, tokens))
+    model(tokens, labels=tokens).loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
 def test_bfloat16_follows_its_own_greedy_tokens():
     """Away from ties, what a bfloat16 model writes is memorized by that model."""
     model = GPTNeoForCausalLM(neo(2).config).eval()

@@ -51,6 +51,7 @@ class GPTNeoReader(Reader):
             type(block.attn.attention) is GPTNeoSelfAttention for block in model.transformer.h
         )
 
+    @torch.no_grad()
     def __init__(self, model: PreTrainedModel):
         super().__init__(model)
         self.layers = [

@@ -9,6 +9,7 @@ own length. Definitions: Jang et al. 2023 (arXiv 2210.01504) for MA and EL_n, Sh
 (2310.16789) for Min-K%, Zhang et al. 2024 (2404.02936) for Min-K%++.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,7 +118,6 @@ def _mean_of_lowest(values: np.ndarray, fraction: float) -> np.ndarray:
     return np.where(whole, lowest.mean(axis=1, dtype=np.float64), np.nan)
 
 
-@torch.no_grad()
 def score_tokens(
     model: PreTrainedModel, tokens: ArrayLike, *, batch_tokens: int = 2**13, moments: bool = True
 ) -> TokenScores:
@@ -135,15 +135,16 @@ def score_tokens(
     rows = check_tokens(model, tokens)
     parts: list[list[Tensor]] = [[] for _ in range(5)]
     reader = reader_of(model)
-    for batch in rows.split(max(1, batch_tokens // rows.shape[1])):
-        hidden = reader.hidden(batch[:, :-1]).flatten(0, 1)
-        truth = batch[:, 1:].flatten()
-        scored, first = [], 0
-        for logits in reader.logits(hidden):
-            scored.append(_score_logits(logits, truth[first : first + len(logits)], moments))
-            first += len(logits)
-        for part, slices in zip(parts, zip(*scored, strict=True), strict=True):
-            part.append(torch.cat(slices).view(len(batch), -1))
+    with without_gradients(reader):
+        for batch in rows.split(max(1, batch_tokens // rows.shape[1])):
+            hidden = reader.hidden(batch[:, :-1]).flatten(0, 1)
+            truth = batch[:, 1:].flatten()
+            scored, first = [], 0
+            for logits in reader.logits(hidden):
+                scored.append(_score_logits(logits, truth[first : first + len(logits)], moments))
+                first += len(logits)
+            for part, slices in zip(parts, zip(*scored, strict=True), strict=True):
+                part.append(torch.cat(slices).view(len(batch), -1))
     arrays = [
         torch.cat(part).cpu().numpy() if part else np.zeros((0, rows.shape[1] - 1), dtype)
         for part, dtype in zip(parts, (bool, np.int64, *[np.float32] * 3), strict=True)
@@ -156,7 +157,6 @@ def memorization_accuracy(model: PreTrainedModel, tokens: ArrayLike) -> np.ndarr
     return score_tokens(model, tokens, moments=False).ma
 
 
-@torch.no_grad()
 def extraction_likelihood(
     model: PreTrainedModel,
     tokens: ArrayLike,
@@ -202,7 +202,9 @@ def extraction_likelihood(
     if memory_bytes is None:
         on_gpu = rows.device.type == "cuda"
         memory_bytes = torch.cuda.mem_get_info(rows.device)[0] // 4 if on_gpu else 2**28
-    matches, finite = prefix_matches(reader_of(model), rows, greedy, n, memory_bytes)
+    reader = reader_of(model)
+    with without_gradients(reader):
+        matches, finite = prefix_matches(reader, rows, greedy, n, memory_bytes)
     matches, finite = matches.cpu().numpy(), finite.cpu().numpy()
     available = np.arange(length - 1, n - 1, -1) - n + 1  # n-grams of the suffix, prefixes 1..T-n
     likelihood = (matches / available).sum(axis=1) / (length - n)
@@ -214,6 +216,11 @@ def extraction_likelihood(
 def reader_of(model: PreTrainedModel) -> Reader:
     """The fastest way to run this model that is exact for it."""
     return GPTNeoReader(model) if GPTNeoReader.fits(model) else LibraryReader(model)
+
+
+def without_gradients(reader: Reader) -> AbstractContextManager:
+    """Inference mode where it is safe: what a library model builds and keeps may need gradients."""
+    return torch.inference_mode() if isinstance(reader, GPTNeoReader) else torch.no_grad()
 
 
 def check_tokens(model: PreTrainedModel, tokens: ArrayLike) -> Tensor:

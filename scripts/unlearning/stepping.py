@@ -102,6 +102,7 @@ class Steps:
 class LibraryReader(Reader):
     """Any architecture, through transformers' forward pass and cache."""
 
+    @torch.no_grad()
     def __init__(self, model: PreTrainedModel):
         super().__init__(model)
         self.body = model.base_model
