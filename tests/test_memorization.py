@@ -97,7 +97,7 @@ def cases(draw: st.DrawFn) -> tuple[PreTrainedModel, np.ndarray, int]:
     return model, np.array(rows), n
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(cases(), st.booleans(), st.booleans(), st.sampled_from([1, 2**14, None]))
 def test_extraction_likelihood_is_the_naive_one(case, shared, scored, memory):
     model, tokens, n = case
@@ -242,6 +242,28 @@ def test_other_arrangements_of_gpt_neo_agree(monkeypatch, reader):
     else:
         monkeypatch.setattr(gpt_neo, "SHARED_FROM", 0)
     np.testing.assert_array_equal(extraction_likelihood(model, tokens, 2), here)
+
+
+def test_replaced_parts_and_double_precision_take_the_library_s_way():
+    """Adapters, quantized layers and float64 must not be read past."""
+
+    class Doubled(torch.nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    adapted, double = (GPTNeoForCausalLM(neo().config).eval() for _ in range(2))
+    for model in (adapted, double):
+        model.load_state_dict(neo(1).state_dict())
+    part = adapted.transformer.h[0].attn.attention
+    part.k_proj, plain = Doubled(16, 16, bias=False), part.k_proj
+    part.k_proj.weight = plain.weight
+    tokens = np.random.default_rng(8).integers(VOCABULARY, size=(2, 14))
+    for model in (adapted, double.double()):
+        tokens[0] = emitted(model, [1, 2], 14)
+        tokens[0, 6] = (tokens[0, 6] + 1) % VOCABULARY
+        assert isinstance(memorization.reader_of(model), LibraryReader)
+        fast = extraction_likelihood(model, tokens, 2)
+        assert_same_ngrams(fast, reference.likelihoods(model, tokens, 2))
 
 
 def assert_scores_are_the_definitions(model: PreTrainedModel, tokens: np.ndarray) -> None:

@@ -46,9 +46,14 @@ class GPTNeoReader(Reader):
 
     @staticmethod
     def fits(model: PreTrainedModel) -> bool:
-        """Whether `model` is plain GPT-Neo, nothing replaced inside."""
-        return type(model) is GPTNeoForCausalLM and all(
-            type(block.attn.attention) is GPTNeoSelfAttention for block in model.transformer.h
+        """Whether `model` is plain GPT-Neo, nothing replaced inside (adapters, quantization)."""
+        if type(model) is not GPTNeoForCausalLM or model.dtype == torch.float64:
+            return False
+        parts = [block.attn.attention for block in model.transformer.h]
+        return all(
+            type(part) is GPTNeoSelfAttention
+            and all(type(p) is torch.nn.Linear for p in (part.q_proj, part.k_proj, part.v_proj))
+            for part in parts
         )
 
     @torch.no_grad()

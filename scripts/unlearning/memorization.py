@@ -23,6 +23,8 @@ from unlearning.errors import InputError
 from unlearning.gpt_neo import GPTNeoReader
 from unlearning.stepping import LibraryReader, Reader
 
+BATCH_BYTES = 2**30  # what a forward pass over whole sequences may hand back
+
 
 @dataclass(frozen=True)
 class TokenScores:
@@ -126,7 +128,7 @@ def score_tokens(
     Args:
         model: a causal language model, in eval mode.
         tokens: (N, T) token ids, every position text.
-        batch_tokens: tokens per forward pass; no influence on the result beyond rounding.
+        batch_tokens: tokens per forward pass, at most; no influence on the result beyond rounding.
         moments: also the mean and standard deviation that Min-K%++ needs.
 
     Raises:
@@ -136,7 +138,8 @@ def score_tokens(
     parts: list[list[Tensor]] = [[] for _ in range(5)]
     reader = reader_of(model)
     with without_gradients(reader):
-        for batch in rows.split(max(1, batch_tokens // rows.shape[1])):
+        most = min(batch_tokens, BATCH_BYTES // reader.bytes_per_token())
+        for batch in rows.split(max(1, most // rows.shape[1])):
             hidden = reader.hidden(batch[:, :-1]).flatten(0, 1)
             truth = batch[:, 1:].flatten()
             scored, first = [], 0

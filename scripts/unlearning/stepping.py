@@ -53,11 +53,13 @@ class Reader:
         """
         raise NotImplementedError
 
+    @torch.no_grad()
     def bytes_per_token(self) -> int:
-        """Size of what all layers keep of one token."""
+        """Size of what `read` gives back for one token."""
         if self._bytes is None:
-            _, states = self.read(torch.zeros(1, 1, dtype=torch.int64, device=self.model.device))
-            self._bytes = sum(kind.nbytes for pair in states for kind in pair)
+            token = torch.zeros(1, 1, dtype=torch.int64, device=self.model.device)
+            hidden, prefix = self.read(token)
+            self._bytes = hidden.nbytes + sum(kind.nbytes for states in prefix for kind in states)
         return self._bytes
 
     def logits(self, hidden: Tensor) -> Iterator[Tensor]:
@@ -67,7 +69,7 @@ class Reader:
         processor's cache.
         """
         bound = 2**22 if hidden.device.type == "cpu" else 2**28
-        size = max(16, bound // (4 * self.model.config.vocab_size))
+        size = max(16, bound // (4 * self.model.get_input_embeddings().num_embeddings))
         for part in hidden.split(size):
             yield self.head(part).float()
 
@@ -133,6 +135,7 @@ class LibraryReader(Reader):
         )
 
     def _whole(self, tokens: Tensor, **options: object) -> object:
+        """A body whose hidden states are the logits themselves."""
         output = self.model(tokens, **options)
         output.last_hidden_state = output.logits
         return output
