@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -27,6 +28,9 @@ report: "../report/workflow.rst"
 RESULTS = f"results/{CONFIG['run']}"
 LOGS = f"logs/{CONFIG['run']}"
 MODELS = list(CONFIG["models"])
+# trained here from scratch, so that a control can be trained too; the others are fetched
+TRAINED = [name for name, model in CONFIG["models"].items() if model["pretraining"]]
+FETCHED = [name for name in MODELS if name not in TRAINED]
 
 # a cell is one run of one unlearner: (forget size, label, seed); a job does a batch of them.
 # Sorted, so that the order of blocks in a config file makes no difference to any job.
@@ -53,9 +57,14 @@ for cell in CELLS:
 UNLEARNED = [f"{model}/{batch}" for model in MODELS for batch in BATCHES]
 
 
+def one_of(names):
+    """A pattern that matches just these names, and nothing where there is none."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
 wildcard_constraints:
-    model="|".join(MODELS),
-    batch="|".join(BATCHES),
+    model=one_of(MODELS),
+    batch=one_of(BATCHES),
 
 
 def code(name, modules=()):

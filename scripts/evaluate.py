@@ -64,7 +64,9 @@ def main() -> None:
         keys = {"model": arguments.name, "forget_size": size, "unlearner": label, "seed": seed}
         model = load_model(arguments.checkpoints / name, device)
         part = roles(sequences, forget_set(forget_sets, size, seed))
-        scores = part.merge(measure(model, sequences, settings), on="sequence_id")
+        # no table reads the extraction likelihood of what was neither forgotten nor unseen
+        with_el = (part["split"] != "retained").to_numpy()
+        scores = part.merge(measure(model, sequences, settings, with_el), on="sequence_id")
         utility = evaluate(suite, model, tokenizer, batch_size=settings.batch_size)
         with replacing(done.path(name)) as scratch:
             write_parquet(with_keys(scores, keys), scratch / "scores.parquet")

@@ -1,6 +1,7 @@
 """Give the extraction challenge's sequences their parts; convert the published NLP suite."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +26,9 @@ class Settings(ChallengeSettings):
     tasks: tuple[str, ...]
     """Published tasks to convert."""
 
+    limit: int | None = None
+    """For trials: at most so many retained sequences, and unseen ones of each half."""
+
 
 def main() -> None:
     """Read mirror or network, then write the folder and the two tables."""
@@ -40,6 +44,12 @@ def main() -> None:
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
     settings = read_settings(arguments.settings, Settings)
+    if settings.limit is not None:
+        settings = replace(
+            settings,
+            retained=min(settings.retained, settings.limit),
+            unseen=min(settings.unseen, 2 * settings.limit),
+        )
     corpus, forget_sets = prepare(
         settings,
         pd.read_csv(arguments.published_sets),

@@ -48,6 +48,10 @@ class TokenScores:
     mean: np.ndarray
     std: np.ndarray
 
+    def of(self, rows: np.ndarray) -> "TokenScores":
+        """The scores of some of the sequences; `rows` indexes or masks them."""
+        return TokenScores(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
     @property
     def finite(self) -> np.ndarray:
         """(N,) bool, whether all logits of the sequence were finite numbers."""

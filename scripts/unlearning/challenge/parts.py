@@ -169,7 +169,10 @@ class _Rows:
         """A published row, (length,) uint16; None where it has too few tokens."""
         if not self.trained and not self.round_trip:
             return row[: self.length]
-        (tokens,) = encode(self.tokenizer, [self.gpt2.decode(row)])
+        text = self.gpt2.decode(row)
+        if self.round_trip:  # blanks before punctuation are lost, as when the files were published
+            text = self.gpt2.clean_up_tokenization(text)
+        (tokens,) = encode(self.tokenizer, [text])
         if not self.trained:
             tokens += [self.tokenizer.eos_token_id] * self.length
         if len(tokens) < self.length:

@@ -117,8 +117,8 @@ def _mathqa(row: Row, published: bool) -> Item:
         found = re.findall(r"[abcd] \) .*?, |e \) .*?$", row["options"])
         choices = [option[4:].rstrip(" ,") for option in found]
     else:
-        # an option goes from its letter to the next one's, or to the end
-        parts = re.split(r"(?:^|(?<=[\s,'\"\[]))[abcde] \) ?", row["options"])
+        # an option goes from its letter, which a few rows write twice, to the next one's
+        parts = re.split(r"(?:^|(?<=[\s,'\"\[]))(?:[abcde] \) ?)+", row["options"])
         choices = [part.strip(" ,'\"[]") for part in parts[1:]]
     gold = "abcde".index(row["correct"])
     if gold >= len(choices):

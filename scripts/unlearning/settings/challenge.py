@@ -52,8 +52,9 @@ class ChallengeSettings:
     trained here. The published rows occur at least five times in the Pile."""
 
     text_round_trip: bool = False
-    """Decode and encode each sequence, pad with the end-of-text token and cut, as the published
-    code does. It loses tokens in one sequence of ten; for comparisons with published runs only."""
+    """Decode each sequence to text as the published files hold it, encode it anew, pad it with the
+    end-of-text token and cut it, as the published code does. One sequence in ten comes back
+    changed; for comparisons with published runs only."""
 
     published_prompts: bool = False
     """Ask the tasks exactly as Jang et al. 2023 do, where ours differ (COPA without its question,

@@ -28,4 +28,5 @@ class MeasurementSettings:
     """Items of the suite per forward pass."""
 
     limit: int | None = Field(default=None, gt=0)
-    """Take only so many items of each task; null takes all, and is what results are made with."""
+    """For trials: take only so many items of each task, and so many of the challenge's retained
+    sequences and of each half of the unseen ones; null takes all, as results should."""
