@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from unlearning.decoding import prefix_matches
 from unlearning.errors import InputError
 from unlearning.gpt_neo import GPTNeoReader
+from unlearning.sharding import ShardedReader, is_sharded
 from unlearning.stepping import LibraryReader, Reader
 
 BATCH_BYTES = 2**30  # what a forward pass over whole sequences may hand back
@@ -222,6 +223,8 @@ def extraction_likelihood(
 
 def reader_of(model: PreTrainedModel) -> Reader:
     """The fastest way to run this model that is exact for it."""
+    if is_sharded(model):
+        return ShardedReader(model)
     return GPTNeoReader(model) if GPTNeoReader.fits(model) else LibraryReader(model)
 
 
