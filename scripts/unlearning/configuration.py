@@ -40,6 +40,9 @@ class ModelSettings:
     folder: str | None = None
     """A folder with a causal language model: config.json, safetensors weights, tokenizer."""
 
+    parameters: int | None = Field(default=None, gt=0)
+    """How many it has: what a plan of the costs is made from when its weights are not at hand."""
+
     unlearning: dict[str, Any] = Field(default_factory=dict)
     """Keys of the top-level block `unlearning` that are different for this model."""
 
