@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import torch
 import yaml
+
 from scoring import Case, best_batch, published_el
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
@@ -89,9 +90,7 @@ def main() -> None:
     settings = MeasurementSettings(**yaml.safe_load(options.config.read_text())["measurement"])
     for model in options.models or ():
         print(f"\n{model}")
-        for part, value in evaluation(
-            model, options.results, settings, options.sample
-        ).items():
+        for part, value in evaluation(model, options.results, settings, options.sample).items():
             print(f"  {part:40} {value:8.2f}")
 
 
