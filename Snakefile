@@ -39,6 +39,7 @@ rule all:
         CLAIMS,
         f"{RESULTS}/pages/claims.html",
         f"{RESULTS}/provenance.json",
+        KEPT,
 
 
 rule tables:

@@ -84,8 +84,8 @@ ENGINE = [
     for path in sorted(Path(workflow.basedir, "scripts/unlearning/evaluation").rglob("*.yaml"))
 ]
 
-# one 2.7B checkpoint is 10 GB and a sweep has hundreds: they are kept only where asked for
-CHECKPOINTS = (lambda path: path) if CONFIG["jobs"]["keep_checkpoints"] else temp
+# unlearned models to keep, with a card each
+KEPT = [f"{RESULTS}/kept/{job}" for job in UNLEARNED if CONFIG["jobs"]["keep_checkpoints"]]
 
 
 def as_json(**values):
@@ -101,6 +101,13 @@ def folder_of(wildcards, output):
 def grown(megabytes):
     """Memory that grows with each retry."""
     return lambda wildcards, attempt: megabytes * attempt
+
+
+def origin_of(model):
+    """Where an original model comes from, in words."""
+    if model["hub"]:
+        return f"{model['hub']} at {model['revision']}"
+    return model["folder"] or "trained from scratch in this run"
 
 
 def larger_first(wildcards):

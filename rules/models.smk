@@ -23,7 +23,10 @@ rule fetch_model:
         runtime=120,
     params:
         settings=lambda wildcards: as_json(
-            **{key: CONFIG["models"][wildcards.model][key] for key in ("hub", "revision", "folder")}
+            **{
+                key: CONFIG["models"][wildcards.model][key]
+                for key in ("hub", "revision", "folder")
+            }
         ),
     shell:
         "python {input.script} --settings {params.settings:q} --output {output} > {log} 2>&1"

@@ -89,6 +89,7 @@ def unlearn_cell(
     record = keys | {
         "status": outcome.status,
         "epochs": len(outcome.phases),
+        "learning_rate": settings.learning_rate,
         "phase_epochs": phase_lengths(outcome.phases),
         "arithmetic_applied": "arithmetic" in outcome.phases,
         "mean_ma": float(last.mean()),

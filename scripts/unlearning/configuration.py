@@ -75,7 +75,8 @@ class JobSettings:
     few full jobs suit small models; a big model on a cluster wants all three axes."""
 
     keep_checkpoints: bool = False
-    """Keep the unlearned models under results/<run>/unlearned/ after they are evaluated."""
+    """Keep the unlearned models in results/<run>/kept/: a folder each, with a model card that says
+    what was unlearned, how, and what the attack still finds."""
 
 
 @settings_class
