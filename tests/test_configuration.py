@@ -11,7 +11,12 @@ from unlearning.configuration import check, schema
 from unlearning.errors import InputError
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = [ROOT / "config/config.yaml", ROOT / "tests/config/smoke.yaml"]
+CONFIGS = [
+    ROOT / "config/config.yaml",
+    ROOT / "config/paper.yaml",
+    ROOT / "config/small.yaml",
+    ROOT / "tests/config/smoke.yaml",
+]
 
 
 def demo() -> dict:
@@ -21,7 +26,7 @@ def demo() -> dict:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configs_are_valid_and_stable(path):
     checked = check(yaml.safe_load(path.read_text()))
-    assert checked["corpus"]["sequence_length"] > 0  # defaults are filled in
+    assert checked["unlearning"]["retain"] > 0  # defaults are filled in
     assert check(copy.deepcopy(checked)) == checked
     json.dumps(checked, allow_nan=False)
 
@@ -34,6 +39,10 @@ def test_every_key_of_the_schema_is_described():
     for name, block in json.loads(schema())["$defs"].items():
         for key, value in block["properties"].items():
             assert value.get("description"), f"{name}.{key} has no description"
+
+
+def paper() -> dict:
+    return yaml.safe_load(CONFIGS[1].read_text())
 
 
 def put(path: str, value):
@@ -85,6 +94,32 @@ def drop(path: str):
 )
 def test_a_wrong_config_gets_one_line(change, message):
     config = demo()
+    change(config)
+    with pytest.raises(InputError, match=message) as caught:
+        check(config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("corpus", {}), "give either `corpus` or `challenge`"),
+        (drop("challenge"), "give either `corpus` or `challenge`"),
+        (put("challenge.miror", "x"), "'challenge.miror'; did you mean 'mirror'"),
+        (put("challenge.unseen", 3), "challenge.unseen: .*multiple of 2"),
+        (put("challenge.vocabulary", 4096), "models.125m: hub: .*tokenizer that this run trains"),
+        (put("measurement.tasks.piqa", "dialogue"), "'piqa: dialogue' is no published task"),
+        (put("measurement.tasks.town", "choice"), "'town: choice' is no published task"),
+        (put("measurement.ngram", 200), "ngram: 200 does not fit into sequences of 200"),
+        (drop("models.125m.hub"), "models.125m: has no origin; give one of"),
+        (drop("models.125m.revision"), "hub and revision belong together"),
+        (put("models.125m.revision", "main"), "models.125m.revision: .*pattern"),
+        (put("models.125m.folder", "x"), "models.125m: has hub and folder; give one of"),
+        (put("unlearning.precision", "int8"), "unlearning.precision: "),
+    ],
+)
+def test_a_wrong_config_of_real_sequences_gets_one_line(change, message):
+    config = paper()
     change(config)
     with pytest.raises(InputError, match=message) as caught:
         check(config)

@@ -1,0 +1,88 @@
+"""Models from a folder or the hub: only safetensors, never code, and clear words when it fails."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+
+import fetch_model
+from unlearning.corpus.tokens import train_tokenizer
+from unlearning.errors import InputError
+
+SCRIPT = Path(__file__).parents[1] / "scripts/fetch_model.py"
+
+
+def fetch(target: Path, **settings) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, SCRIPT, "--settings", json.dumps(settings), "--output", target],
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tokenizer = train_tokenizer(["one two three"] * 9, 300)
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=300, n_embd=8, n_layer=1, n_head=1))
+    model.save_pretrained(tmp_path / "given")
+    tokenizer.save_pretrained(tmp_path / "given")
+    return tmp_path / "given"
+
+
+def test_a_folder_is_taken_without_what_could_be_executed(folder, tmp_path):
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    (folder / "modeling.py").write_text("raise SystemExit")
+    done = fetch(tmp_path / "model", folder=str(folder))
+    assert done.returncode == 0, done.stderr
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert not names & {"pytorch_model.bin", "modeling.py"}
+    given, taken = (AutoModelForCausalLM.from_pretrained(f) for f in (folder, tmp_path / "model"))
+    for one, other in zip(given.parameters(), taken.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_what_a_folder_lacks_is_named_and_nothing_is_written(folder, tmp_path, missing):
+    for path in folder.glob(missing.replace("tokenizer.json", "tokenizer*.json")):
+        path.unlink()
+    done = fetch(tmp_path / "model", folder=str(folder))
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert str(folder) in done.stderr
+    assert missing.rsplit(".")[-1] in done.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    done = fetch(tmp_path / "model", folder=str(tmp_path / "nowhere"))
+    assert done.returncode == 2
+    assert f"error: {tmp_path / 'nowhere'}: no such folder" in done.stderr
+
+
+def test_the_hub_is_asked_for_one_commit_and_no_pickles(monkeypatch, folder, tmp_path):
+    asked = {}
+
+    def snapshot_download(name, **options):
+        asked.update(options, name=name)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    fetch_model.download("a/b", "0" * 40, tmp_path / "model")
+    assert (asked["name"], asked["revision"]) == ("a/b", "0" * 40)
+    assert not [pattern for pattern in asked["allow_patterns"] if pattern.endswith((".bin", ".py"))]
+    assert (tmp_path / "model/model.safetensors").exists()
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch, tmp_path):
+    def refuse(*_, **__):
+        raise OSError("no network\nat all")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(InputError, match="a/b at 0000.*no network.*models.<name>.folder"):
+        fetch_model.download("a/b", "0" * 40, tmp_path / "model")

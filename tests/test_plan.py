@@ -1,0 +1,72 @@
+"""What an experiment costs is counted, and every number follows from the config."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import plan
+from running import environment
+from unlearning.configuration import check
+
+ROOT = Path(__file__).parents[1]
+PAPER = ROOT / "config/paper.yaml"
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return check(yaml.safe_load(PAPER.read_text()))
+
+
+def test_the_papers_jobs_are_one_for_each_run(monkeypatch, paper):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PATH", environment()["PATH"])
+    jobs = plan.job_counts(PAPER)
+    sizes, seeds = paper["forget_sets"]["sizes"], paper["forget_sets"]["seeds"]
+    cells = len(paper["models"]) * len(sizes) * len(seeds) * len(paper["unlearners"])
+    assert cells == 3 * 5 * 5 * 6
+    assert jobs["unlearn"] == jobs["evaluate"] == cells
+    assert jobs["fetch_model"] == jobs["score_original"] == 3
+    assert jobs["prepare_challenge"] == jobs["make_tables"] == 1
+    assert "pretrain" not in jobs
+
+
+def test_sizes_come_from_the_config_or_the_weights(paper, tmp_path):
+    assert plan.parameters_of("125m", paper["models"]["125m"], 50_257) == 125_198_592
+    (tmp_path / "model.safetensors").write_bytes(bytes(4000))
+    model = paper["models"]["125m"] | {"parameters": None, "hub": None, "folder": str(tmp_path)}
+    assert plan.parameters_of("x", model, 50_257) == 1000
+    with pytest.raises(plan.InputError, match="models.x: its size is not known; give"):
+        plan.parameters_of("x", model | {"folder": None, "hub": "a/b"}, 50_257)
+
+
+def test_full_parameter_unlearning_of_the_largest_fits_80_gb(paper):
+    parts = plan.memory_mb(paper["models"]["2.7b"]["parameters"], paper)
+    assert parts["weights"] == pytest.approx(4 * 2651.30752)
+    assert parts["Adam"] == 2 * parts["weights"] == parts["task vector"]
+    assert sum(parts.values()) < 80_000
+
+
+def test_work_grows_with_the_model_and_the_forget_set(paper):
+    rates = {"steps": 1.0, "passes": 1.0, "decoding": 1.0}
+    small, large = (plan.work_of(paper, count, 8).seconds(rates) for count in (10**8, 10**9))
+    assert large == pytest.approx(10 * small)
+    assert plan.work_of(paper, 10**8, 128).seconds(rates) > small
+    work = plan.work_of(paper, 1, 8)
+    assert work.steps == plan.EPOCHS * 8 * 200 * 6
+
+
+def test_the_plan_is_printed_before_anything_starts():
+    done = subprocess.run(
+        [sys.executable, "scripts/plan.py", "--configfile", str(PAPER)]
+        + ["--rates", "benchmarks/rates.json"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for word in ("unlearn", "2.7b", "memory of unlearning", "download", "total", "hours"):
+        assert word in done.stdout
