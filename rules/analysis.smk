@@ -9,6 +9,7 @@ TABLES = expand(
         "utility",
         "gains",
         "solution_space",
+        "candidates",
         "original",
         "cost",
         "per_run",

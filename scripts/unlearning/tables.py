@@ -19,7 +19,7 @@ import pandas as pd
 from unlearning.attacks.membership import BLACK_BOX, CHANGES, EXTRACTION
 from unlearning.errors import InputError
 from unlearning.forgetting import SIDES, count_outliers, describe, thresholds_of
-from unlearning.metrics import COUNTED, METRICS, method_order, model_order
+from unlearning.metrics import COUNTED, HEADLINE, METRICS, method_order, model_order
 from unlearning.settings import settings_class
 from unlearning.settings.analysis import TableSettings
 from unlearning.statistics import (
@@ -30,6 +30,7 @@ from unlearning.statistics import (
     paired_difference,
     proportion_difference,
     proportion_interval,
+    sign_of,
     unpaired_difference,
 )
 
@@ -506,9 +507,12 @@ def gains_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
 
     Returns:
         Columns model, forget_size (text; "all" where pooled), proposal, baseline, metric, better
-        ("lower", "higher" or ""), mean, low, high, n, n_counts, p, p_holm. Pairs share model,
-        forget size and seed. p is of the paired t-test; p_holm corrects it over the comparisons of
-        the same metric in the same cell.
+        ("lower", "higher" or ""), mean, low, high (Student), boot_low, boot_high (bootstrap), n,
+        n_counts, p, family, p_holm, sure. Pairs share model, forget size and seed. p is of the
+        paired t-test; p_holm corrects it over its family. The comparisons of all pairs by the
+        metrics of `HEADLINE` in one scope are one family, "headline"; any other metric is a family
+        of its own there. sure is 1 or -1 where both intervals exclude zero on that side and
+        p_holm is below 1 - confidence, else 0.
     """
     present = set(runs["unlearner"])
     pairs = [
@@ -530,13 +534,15 @@ def gains_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
                 d = paired_difference(left, right, settings.confidence)
                 rows.append(
                     (model, size, proposal, baseline, metric, METRICS[metric].better)
-                    + (d.mean, d.low, d.high, d.n, counts, d.p)
+                    + (d.mean, d.low, d.high, d.boot_low, d.boot_high, d.n, counts, d.p)
+                    + ("headline" if metric in HEADLINE else metric, sign_of(d))
                 )
     columns = ["model", "forget_size", "proposal", "baseline", "metric", "better"]
-    columns += ["mean", "low", "high", "n", "n_counts", "p"]
-    table = pd.DataFrame(rows, columns=columns)
-    families = table.groupby(["model", "forget_size", "metric"])["p"]
-    table["p_holm"] = families.transform(lambda p: holm(p.to_numpy()))
+    columns += ["mean", "low", "high", "boot_low", "boot_high", "n", "n_counts", "p", "family"]
+    table = pd.DataFrame(rows, columns=[*columns, "sure"])
+    families = table.groupby(["model", "forget_size", "family"])["p"]
+    table.insert(len(columns), "p_holm", families.transform(lambda p: holm(p.to_numpy())))
+    table["sure"] = table["sure"].where(table["p_holm"] < 1 - settings.confidence, 0)
     return _arrange_gains(table, settings)
 
 

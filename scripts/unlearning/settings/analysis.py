@@ -90,8 +90,8 @@ class SolutionSettings:
             f" {METRICS[self.attack_metric].label} ({self.attack_metric}) at most"
             f" {self.max_attack:g}; among the feasible the"
             f" {'highest' if utility.better == 'higher' else 'lowest'} {utility.label}"
-            f" ({self.utility_metric}) wins; the lead is sure if the paired interval over draws"
-            " excludes 0 against every other feasible method"
+            f" ({self.utility_metric}) wins; the lead is sure if the paired intervals over draws"
+            " (Student's and the bootstrap's) exclude 0 against every other feasible method"
         )
 
 
