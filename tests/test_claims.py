@@ -281,7 +281,7 @@ def test_other_limits_give_the_map_of_those_limits(methods, outliers, attack):
     ranked = candidates(runs, rule)
     assert ranked["rank"].tolist() == [1, 2, 3]
     assert ranked["unlearner"].iloc[0] == (space["winner"] or space["nearest"])
-    assert ranked["feasible"].sum() == space["n_feasible"]
+    assert ranked["safe"].sum() == space["n_feasible"]
 
 
 def test_that_nobody_is_feasible_is_sure_if_each_surely_breaks_a_limit():

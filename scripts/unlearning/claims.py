@@ -20,13 +20,11 @@ from unlearning.settings.analysis import ClaimRules, SolutionSettings
 from unlearning.solution_space import describe_cell
 from unlearning.statistics import (
     Interval,
-    PairedDifference,
     holm,
     mean_interval,
-    paired_difference,
     sign_of,
 )
-from unlearning.tables import ALL, paired_values, pool_cells
+from unlearning.tables import ALL, pool_cells, pooled_difference
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 
@@ -132,16 +130,6 @@ def _pooled(runs: pd.DataFrame, metric: str, label: str, settings: ClaimSettings
     """Mean of a metric of one method over cells (over draws if there is one cell)."""
     own = runs[(runs["metric"] == metric) & (runs["unlearner"] == label)].dropna(subset="value")
     return mean_interval(pool_cells(own, ["value"])[0]["value"], settings.confidence)
-
-
-def _pooled_pairs(
-    runs: pd.DataFrame, metric: str, left: str, right: str, settings: ClaimSettings, shift=0.0
-) -> PairedDifference:
-    """Paired difference left - right + shift over cells (over draws if there is one cell)."""
-    pairs = pool_cells(paired_values(runs, metric, left, right), ["left", "right"])[0]
-    return paired_difference(
-        pairs["left"].astype(float) + shift, pairs["right"].astype(float), settings.confidence
-    )
 
 
 @dataclass(frozen=True)
@@ -294,7 +282,7 @@ def judge_attack_on_baselines(
     )
     above, beaten, reversed_, evidence = [], [], [], []
     for baseline in settings.paper_baselines:
-        chance = _pooled_pairs(runs, metric, baseline, "control", settings)
+        chance = pooled_difference(runs, metric, baseline, "control", settings.confidence)
         above.append(sign_of(chance))
         level = _pooled(runs, metric, baseline, settings)
         evidence.append(
@@ -356,8 +344,10 @@ def judge_utility(runs: pd.DataFrame, gains: pd.DataFrame, settings: ClaimSettin
     evidence, benefits, p_values, missing = [], [], [], False
     for proposal in settings.paper_proposals:
         for metric, margin in margins.items():
-            change = _pooled_pairs(runs, metric, proposal, "original", settings)
-            beyond = _pooled_pairs(runs, metric, proposal, "original", settings, shift=margin)
+            change = pooled_difference(runs, metric, proposal, "original", settings.confidence)
+            beyond = pooled_difference(
+                runs, metric, proposal, "original", settings.confidence, shift=margin
+            )
             better = 1 if METRICS[metric].better == "higher" else -1
             missing |= change.n == 0
             benefits.append(better * sign_of(beyond))

@@ -8,7 +8,7 @@ the paired intervals against every other feasible method exclude zero; otherwise
 and whether it is on a Pareto front. `winner_under` answers from it what other limits would change.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ COLUMNS = [
     "lead", "lead_low", "lead_high", "lead_n", "sure_lead", "sure_feasible", "sure_none",
 ]  # fmt: skip
 CANDIDATES = [
-    "model", "forget_size", "rank", "unlearner", "feasible", "excess",
+    "model", "forget_size", "rank", "unlearner", "safe", "excess",
     "outliers", "outliers_low", "outliers_high", "attack", "attack_low", "attack_high",
     "utility", "utility_low", "utility_high", "n", "diverged", "pareto_outliers", "pareto_attack",
 ]  # fmt: skip
@@ -45,15 +45,9 @@ class Candidate:
     diverged: int
 
     def excess(self, settings: SolutionSettings) -> float:
-        """How far beyond the limits: 1 is at a limit, the larger of both; inf if unknown."""
-        if self.diverged or not np.isfinite([self.outliers.mean, self.attack.mean]).all():
-            return np.inf
-        parts = (
-            (self.outliers.mean, settings.max_outliers, 0.0),
-            (self.attack.mean, settings.max_attack, 0.5 if settings.max_attack > 0.5 else 0.0),
-        )
-        return max(
-            (value - nothing) / max(limit - nothing, TOLERANCE) for value, limit, nothing in parts
+        """How far beyond the limits (`excess_of`); infinite if a run diverged."""
+        return excess_of(
+            np.nan if self.diverged else self.outliers.mean, self.attack.mean, settings
         )
 
     def feasible(self, settings: SolutionSettings) -> bool:
@@ -75,6 +69,20 @@ class Candidate:
     def surely_infeasible(self, settings: SolutionSettings) -> bool:
         """Whether a whole interval lies beyond its limit."""
         return self.outliers.low > settings.max_outliers or self.attack.low > settings.max_attack
+
+
+def excess_of(outliers: float, attack: float, settings: SolutionSettings) -> float:
+    """How far two measures lie beyond their limits, the larger of both.
+
+    1 is at the limit, 0 where there is nothing to find (an AUC of 0.5); infinite if one is unknown.
+    """
+    if not np.isfinite([outliers, attack]).all():
+        return np.inf
+    chance = 0.5 if settings.max_attack > 0.5 else 0.0
+    return max(
+        outliers / max(settings.max_outliers, TOLERANCE),
+        (attack - chance) / max(settings.max_attack - chance, TOLERANCE),
+    )
 
 
 def solution_space(
@@ -124,9 +132,9 @@ def candidates(
         confidence: of the intervals.
 
     Returns:
-        Columns `CANDIDATES`, one row per cell and method. rank counts from 1: the feasible by
-        falling utility, then the others by rising excess (1 is at the limit, the larger of both
-        measures; infinite if a run diverged). pareto_outliers and pareto_attack: no other method of
+        Columns `CANDIDATES`, one row per cell and method. safe: it keeps the limits. rank counts
+        from 1: the safe by falling utility, then the others by rising excess (`excess_of`; infinite
+        if a run diverged). pareto_outliers and pareto_attack: no other method of
         the cell is at least as good in that measure and in utility, and better in one. n counts
         draws.
 
@@ -285,3 +293,31 @@ def describe_cell(row: pd.Series) -> str:
     if not row["runner_up"]:
         return text + " (the only feasible one)"
     return text + " (sure lead)"
+
+
+def summary(space: pd.DataFrame, name: Callable[[str], str] = method_name) -> str:
+    """What the whole map says, in one or two lines.
+
+    Args:
+        space: as `solution_space` returns it.
+        name: display name of a method.
+    """
+    none, won = space[space["winner"] == ""], space[space["winner"] != ""]
+
+    def count(labels: pd.Series) -> str:
+        counts = labels[labels != ""].value_counts(sort=False).sort_values(ascending=False)
+        return ", ".join(f"{name(label)} in {n}" for label, n in counts.items()) or "nobody"
+
+    lines = []
+    if len(none):
+        lines.append(
+            f"No method is safe in {len(none)} of {len(space)} cells; nearest there:"
+            f" {count(none['nearest'])}."
+        )
+    if len(won):
+        sure = int(won["sure_lead"].astype(bool).sum())
+        lines.append(
+            f"Best of the safe in {len(won)} of {len(space)} cells: {count(won['winner'])};"
+            f" {sure or 'none'} with a sure lead."
+        )
+    return "\n".join(lines)

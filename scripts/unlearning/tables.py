@@ -23,6 +23,7 @@ from unlearning.metrics import COUNTED, HEADLINE, METRICS, method_order, model_o
 from unlearning.settings import settings_class
 from unlearning.settings.analysis import TableSettings
 from unlearning.statistics import (
+    PairedDifference,
     bootstrap_difference,
     bootstrap_interval,
     holm,
@@ -481,6 +482,21 @@ def pool_cells(table: pd.DataFrame, values: Sequence[str]) -> tuple[pd.DataFrame
     """
     cells = table.groupby(["model", "forget_size"], sort=False)[list(values)].mean()
     return (cells.reset_index(), CELLS) if len(cells) > 1 else (table, DRAWS)
+
+
+def pooled_difference(
+    runs: pd.DataFrame,
+    metric: str,
+    left: str,
+    right: str,
+    confidence: float = 0.95,
+    shift: float = 0.0,
+) -> PairedDifference:
+    """Paired difference left - right + shift over cells (over draws if there is one cell)."""
+    pairs = pool_cells(paired_values(runs, metric, left, right), ["left", "right"])[0]
+    return paired_difference(
+        pairs["left"].astype(float) + shift, pairs["right"].astype(float), confidence
+    )
 
 
 def _scopes(values: pd.DataFrame) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray, str]]:

@@ -5,7 +5,7 @@ import difflib
 from pydantic import Field
 
 from unlearning.errors import InputError
-from unlearning.metrics import METRICS
+from unlearning.metrics import HEADLINE, METRICS
 from unlearning.settings import settings_class
 
 
@@ -111,3 +111,20 @@ class ClaimRules:
 
     nats_margin: float = Field(default=0.10, ge=0)
     """A rise of log-perplexity, nats per token, that counts as no harm."""
+
+
+@settings_class
+class FigureSettings:
+    """What the figures show."""
+
+    names: dict[str, str] = Field(default_factory=dict)
+    """Display names of methods by label, over the registered ones."""
+
+    forget_size: int | None = None
+    """The forget size shown where one must be chosen; null is the middle one."""
+
+    seed: int | None = None
+    """The forget-set draw whose single sequences are traced; null is the first."""
+
+    gain_metrics: tuple[str, ...] = HEADLINE
+    """Metrics of the forest plot of paired differences."""
