@@ -17,7 +17,7 @@ class Settings:
     """What the report shows."""
 
     kinds: dict[str, str]
-    """Figures in their order -> the kind of evidence each is."""
+    """Figure -> the kind of evidence it is."""
 
     command: str = "snakemake"
     """What makes a result when its path is added."""
@@ -45,18 +45,19 @@ def main() -> None:
         title = name.replace("_", " ").capitalize()
         if name == "main":
             content = pages.page("Main table", pages.AVERAGED, pages.main_table(table))
+        elif name == "gains":
+            content = pages.page(title, pages.FEWER, pages.plain_table(pages.chosen_gains(table)))
         else:
             content = pages.page(title, pages.SORTABLE, pages.plain_table(table))
         write(content, arguments.pages / f"{name}.html")
     verdicts = pages.page("Claims of the abstract", pages.JUDGED, pages.claims_table(claims))
     write(verdicts, arguments.pages / "claims.html")
 
-    paths = {path.stem: path for path in arguments.figures}
     figures: dict[str, list[str]] = {}
-    for name, kind in settings.kinds.items():
-        command = f"{settings.command} {paths[name]}"
-        shown = pages.figure(name, paths[name].read_bytes(), caption(name), command)
-        figures.setdefault(kind, []).append(shown)
+    for path in arguments.figures:
+        command = f"{settings.command} {path}"
+        shown = pages.figure(path.stem, path.read_bytes(), caption(path.stem), command)
+        figures.setdefault(settings.kinds[path.stem], []).append(shown)
     notes = {name: caption(f"table_{name}") for name in tables}
     answer = summary(tables["solution_space"])
     content = pages.report(

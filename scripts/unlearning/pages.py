@@ -19,7 +19,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 74em; 
   color: #222; }
 h1 { font-size: 1.6em; line-height: 1.25; } h2 { margin-top: 2em; border-bottom: 1px solid #ccc; }
 p, ul { max-width: 52em; } nav a { margin-right: 1.2em; }
-figure { margin: 2em 0; } figure img { max-width: 100%; height: auto; }
+figure { margin: 2em 0; } figure img { width: 100%; max-width: 66em; }
 figcaption { max-width: 52em; color: #333; } code { background: #f3f3f3; padding: 0 .25em; }
 .answer { background: #f3f6fa; border-left: 4px solid #0072B2; padding: .7em 1em; font-weight: 600;
   white-space: pre-line; }
@@ -53,6 +53,11 @@ for (const head of document.querySelectorAll("th")) head.onclick = () => {
 
 AVERAGED = "Averages over forget-set draws with 95 % Student intervals. Click a column to sort."
 SORTABLE = "Click a column to sort."
+FEWER = (
+    "All metrics where pooled over all cells, the headline metrics also per model and per cell;"
+    " gains.csv has the rest. Click a column to sort."
+)
+TITLE = "Does unlearning forget each sequence, or only the average?"
 JUDGED = "Judged by rule; where an interval leaves it open, a claim stays undecided."
 SHOWN = (
     "ma", "ma_max", "el", "under_forgotten_calibrated", "over_forgotten_calibrated",
@@ -154,6 +159,12 @@ def main_table(table: pd.DataFrame) -> str:
     return wide_table(table, ["model", "forget_size", "unlearner"], SHOWN)
 
 
+def chosen_gains(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of gains.csv that a reader may look for; all of them are too many for a page."""
+    pooled = (table["model"] == "all") & (table["forget_size"] == "all")
+    return table[pooled | table["metric"].isin(HEADLINE)]
+
+
 def pooled_gains(table: pd.DataFrame) -> str:
     """gains.csv with one line per pair of methods, pooled over all cells."""
     pooled = table[(table["model"] == "all") & (table["forget_size"] == "all")]
@@ -209,7 +220,7 @@ def report(
     """The landing page: question, answer, verdicts, map, evidence, tables.
 
     Args:
-        question: title and introduction, HTML.
+        question: introduction, HTML.
         reading: how to read it, HTML.
         answer: in a few words.
         claims: the verdicts.
@@ -228,6 +239,7 @@ def report(
     kinds = [(kind.lower(), kind) for kind in figures]
     anchors = [("claims", "Claims"), *kinds, ("tables", "Tables"), ("reading", "How to read it")]
     parts = [
+        f"<h1>{TITLE}</h1>",
         question,
         f'<p class="answer">{html.escape(answer)}</p>',
         "<nav>" + "".join(f'<a href="#{a}">{name}</a>' for a, name in anchors) + "</nav>",
@@ -250,4 +262,4 @@ def report(
             content = f"<p>{len(table)} rows, not shown here: <code>pages/{name}.html</code></p>"
         parts.append(folded(title, notes[name] + content))
     parts += ['<h2 id="reading">How to read it</h2>', reading]
-    return document("Does unlearning forget each sequence?", "\n".join(parts))
+    return document(TITLE, "\n".join(parts))
