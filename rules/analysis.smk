@@ -142,7 +142,6 @@ rule render_pages:
         figures=[path for path in FIGURES if path.endswith(".svg")],
         captions=sorted(glob.glob(os.path.relpath(Path(workflow.basedir, "report", "*.rst")))),
     output:
-        f"{RESULTS}/index.html",
         report(
             f"{RESULTS}/pages/claims.html",
             caption="../report/claims.rst",
@@ -158,6 +157,7 @@ rule render_pages:
             )
             for path in [*PAGES, "attack_exposed.csv"]
         ],
+        index=f"{RESULTS}/index.html",
     log:
         f"{LOGS}/render_pages.log",
     benchmark:
@@ -174,11 +174,11 @@ rule render_pages:
             command=" ".join(["snakemake", *(f"--configfile {path}" for path in CONFIG_FILES)]),
         ),
         captions=lambda wildcards, input: os.path.dirname(input.captions[0]),
-        pages=f"{RESULTS}/pages",
+        pages=folder_of,
     shell:
         "python {input.script} --tables {input.tables} {input.exposed} --claims {input.claims}"
         " --figures {input.figures} --captions {params.captions} --settings {params.settings:q}"
-        " --pages {params.pages} --report {output[0]} > {log} 2>&1"
+        " --pages {params.pages} --report {output.index} > {log} 2>&1"
 
 
 rule record_provenance:
@@ -239,7 +239,7 @@ rule draw_figures:
         f"{LOGS}/benchmarks/draw_figures.tsv"
     conda:
         "../envs/analysis.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=grown(2000),
         runtime=30,
@@ -252,4 +252,5 @@ rule draw_figures:
         " --thresholds {input.thresholds} --per-run {input.per_run} --gains {input.gains}"
         " --utility {input.utility} --solution-space {input.solution_space}"
         " --candidates {input.candidates} --cost {input.cost}"
-        " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
+        " --settings {params.settings:q} --output {params.folder} --threads {threads}"
+        " > {log} 2>&1"

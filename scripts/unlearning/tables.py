@@ -501,17 +501,18 @@ def pooled_difference(
 
 def _scopes(values: pd.DataFrame) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray, str]]:
     """What is compared where: all cells, each model's cells, each cell's draws."""
-    cells = values.groupby(["model", "forget_size"], sort=False)[["left", "right"]].mean()
-    cells = cells.reset_index()
-    for model in (ALL, *cells["model"].unique()):
-        pooled = cells if model == ALL else cells[cells["model"] == model]
-        counts = CELLS
-        if len(pooled) == 1:
-            pooled = values if model == ALL else values[values["model"] == model]
-            counts = DRAWS
-        yield (model, ALL), pooled["left"].to_numpy(), pooled["right"].to_numpy(), counts
-    for (model, size), draws in values.groupby(["model", "forget_size"], sort=False):
-        yield (model, str(size)), draws["left"].to_numpy(), draws["right"].to_numpy(), DRAWS
+    left, right = values["left"].to_numpy(), values["right"].to_numpy()
+    draws = dict(sorted(values.groupby(["model", "forget_size"], sort=False).indices.items()))
+    means = {cell: (left[rows].mean(), right[rows].mean()) for cell, rows in draws.items()}
+    for model in (ALL, *dict.fromkeys(model for model, _ in draws)):
+        own = [cell for cell in draws if model in (ALL, cell[0])]
+        if len(own) > 1:
+            pooled = np.array([means[cell] for cell in own])
+            yield (model, ALL), pooled[:, 0], pooled[:, 1], CELLS
+        else:
+            yield (model, ALL), left[draws[own[0]]], right[draws[own[0]]], DRAWS
+    for (model, size), rows in draws.items():
+        yield (model, str(size)), left[rows], right[rows], DRAWS
 
 
 def gains_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:

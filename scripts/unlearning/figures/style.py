@@ -181,6 +181,9 @@ def save(figure: Figure, folder: Path | str, name: str) -> list[Path]:
         "png": {"Software": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }
+    # places are found once, not once per format, which takes a third of the time
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     paths = []
     for kind in FORMATS:
         path = Path(folder) / f"{name}.{kind}"
