@@ -284,6 +284,14 @@ def test_other_limits_give_the_map_of_those_limits(methods, outliers, attack):
     assert ranked["safe"].sum() == space["n_feasible"]
 
 
+def test_a_diverged_method_comes_last_and_is_on_no_front():
+    lost = PRIVATE | {"utility": [0.9, 0.9, 0.9], "diverged": [0, 0, 1]}
+    table = candidates(cell(ga=lost, sga=EXPOSED | {"utility": [0.5] * 3}), RULE)
+    assert table["unlearner"].tolist() == ["sga", "ga"]
+    assert table["pareto_attack"].tolist() == table["pareto_outliers"].tolist() == [True, False]
+    assert winner_under(table, 1.0, 1.0) == "sga"
+
+
 def test_that_nobody_is_feasible_is_sure_if_each_surely_breaks_a_limit():
     lost = EXPOSED | {"utility": [0.9, 0.9, 0.9]}
     assert decide(ga=lost, sga=lost)["sure_none"]

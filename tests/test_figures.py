@@ -73,6 +73,12 @@ def test_figures_can_be_drawn_one_by_one(analysis, drawn_from, tmp_path):
     ]
 
 
+def test_the_analysis_is_tested_where_torch_is_refused(tmp_path):
+    """What `analyse` promises: a script that needs torch fails there."""
+    with pytest.raises(AssertionError, match="must not import torch"):
+        analyse("evaluate", help=[])
+
+
 def test_without_a_run_that_came_through_figures_say_so(results):
     """An experiment in which every run of an unlearner is missing still draws."""
     bare = {

@@ -135,8 +135,8 @@ def candidates(
         Columns `CANDIDATES`, one row per cell and method. safe: it keeps the limits. rank counts
         from 1: the safe by falling utility, then the others by rising excess (`excess_of`; infinite
         if a run diverged). pareto_outliers and pareto_attack: no other method of
-        the cell is at least as good in that measure and in utility, and better in one. n counts
-        draws.
+        the cell is at least as good in that measure and in utility, and better in one; a method
+        with a diverged run is on no front. n counts draws.
 
     Raises:
         InputError: a metric of the rule has no values.
@@ -145,7 +145,7 @@ def candidates(
     rows = []
     for model, size, cell in _cells(runs, settings, models):
         found = _ranked(cell, settings, confidence)
-        utility = [sign * c.utility.mean for c in found]
+        utility = [np.nan if c.diverged else sign * c.utility.mean for c in found]
         fronts = [
             pareto([getattr(c, measure).mean for c in found], utility)
             for measure in ("outliers", "attack")

@@ -10,7 +10,7 @@ from unlearning.figures.style import FigureJob, empty, grid, methods_in, palette
 def solution_space(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     """One cell per model and forget size: winner, runner-up, how sure, and seconds per run.
 
-    Full colour: the lead is sure. Hatched: tied. Pale with a dashed edge: no method keeps the
+    Full colour: the lead is sure. Hatched: it is not. Pale with a dashed edge: no method keeps the
     limits, and the two that exceed them least are named.
 
     Args:
@@ -57,7 +57,7 @@ def solution_space(results: dict[str, pd.DataFrame], settings: FigureJob) -> Fig
     axis.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axis.set_yticks(range(len(models)), models)
     axis.set_xlabel(
-        "forget-set size [sequences]\nfull colour: sure lead; hatched: tied; pale: no method keeps"
+        "forget-set size [sequences]\nfull colour: sure lead; hatched: not sure; pale: no method keeps"
         " the privacy limits.  Times: one run of unlearning"
     )
     axis.set_ylabel("model")
