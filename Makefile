@@ -13,7 +13,7 @@ RESULTS = results/$(RUN)
 # jobs are started with `python`: it must be this environment's
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test lint install lock schema docs clean
+.PHONY: demo test lint install lock schema plan docs clean
 
 demo: $(READY)
 	snakemake --configfile $(CONFIG)
@@ -51,6 +51,10 @@ lock:
 
 schema: $(READY)
 	python -c "import sys; sys.path.insert(0, 'scripts'); from unlearning.configuration import schema; print(schema(), end='')" > config/schema.json
+
+# what an experiment would cost: make plan CONFIG=config/paper.yaml
+plan: $(READY)
+	@python scripts/plan.py --configfile $(CONFIG) --rates benchmarks/rates.json
 
 # the figures and verdicts that the README shows, from a finished demo; needs a Chromium
 SHOWN = $(shell grep -o 'docs/figures/[a-z_]*\.png' README.md)

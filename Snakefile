@@ -21,7 +21,7 @@ if not workflow.config_settings.configfiles:
 
 
 include: "rules/common.smk"
-include: "rules/data.smk"
+include: "rules/corpus.smk" if CONFIG["corpus"] else "rules/challenge.smk"
 include: "rules/models.smk"
 include: "rules/unlearning.smk"
 include: "rules/analysis.smk"
@@ -39,6 +39,7 @@ rule all:
         CLAIMS,
         f"{RESULTS}/index.html",
         f"{RESULTS}/provenance.json",
+        KEPT,
 
 
 rule tables:

@@ -4,6 +4,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -27,6 +28,9 @@ report: "../report/workflow.rst"
 RESULTS = f"results/{CONFIG['run']}"
 LOGS = f"logs/{CONFIG['run']}"
 MODELS = list(CONFIG["models"])
+# trained here from scratch, so that a control can be trained too; the others are fetched
+TRAINED = [name for name, model in CONFIG["models"].items() if model["pretraining"]]
+FETCHED = [name for name in MODELS if name not in TRAINED]
 
 # a cell is one run of one unlearner: (forget size, label, seed); a job does a batch of them.
 # Sorted, so that the order of blocks in a config file makes no difference to any job.
@@ -53,9 +57,14 @@ for cell in CELLS:
 UNLEARNED = [f"{model}/{batch}" for model in MODELS for batch in BATCHES]
 
 
+def one_of(names):
+    """A pattern that matches just these names, and nothing where there is none."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
 wildcard_constraints:
-    model="|".join(MODELS),
-    batch="|".join(BATCHES),
+    model=one_of(MODELS),
+    batch=one_of(BATCHES),
 
 
 def code(name, modules=()):
@@ -75,8 +84,8 @@ ENGINE = [
     for path in sorted(Path(workflow.basedir, "scripts/unlearning/evaluation").rglob("*.yaml"))
 ]
 
-# one 2.7B checkpoint is 10 GB and a sweep has hundreds: they are kept only where asked for
-CHECKPOINTS = (lambda path: path) if CONFIG["jobs"]["keep_checkpoints"] else temp
+# unlearned models to keep, with a card each
+KEPT = [f"{RESULTS}/kept/{job}" for job in UNLEARNED if CONFIG["jobs"]["keep_checkpoints"]]
 
 
 def as_json(**values):
@@ -92,6 +101,13 @@ def folder_of(wildcards, output):
 def grown(megabytes):
     """Memory that grows with each retry."""
     return lambda wildcards, attempt: megabytes * attempt
+
+
+def origin_of(model):
+    """Where an original model comes from, in words."""
+    if model["hub"]:
+        return f"{model['hub']} at {model['revision']}"
+    return model["folder"] or "trained from scratch in this run"
 
 
 def larger_first(wildcards):

@@ -1,6 +1,37 @@
 """Original models, their controls, and what the originals have memorized."""
 
 
+rule fetch_model:
+    # a model of the hub or of a folder; there is no control for it
+    input:
+        script=script("fetch_model.py"),
+        code=code("fetch_model.py"),
+    output:
+        directory(f"{RESULTS}/models/{{model}}"),
+    log:
+        f"{LOGS}/fetch_model/{{model}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/fetch_model/{{model}}.tsv"
+    wildcard_constraints:
+        model=one_of(FETCHED),
+    retries: 2
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(2000),
+        runtime=120,
+    params:
+        settings=lambda wildcards: as_json(
+            **{
+                key: CONFIG["models"][wildcards.model][key]
+                for key in ("hub", "revision", "folder")
+            }
+        ),
+    shell:
+        "python {input.script} --settings {params.settings:q} --output {output} > {log} 2>&1"
+
+
 rule pretrain:
     # role "models": trained on everything; "controls": without the planted sequences
     input:
@@ -16,6 +47,7 @@ rule pretrain:
         f"{LOGS}/benchmarks/pretrain/{{role}}/{{model}}.tsv"
     wildcard_constraints:
         role="models|controls",
+        model=one_of(TRAINED),
     priority: larger_first
     retries: 1
     conda:
@@ -42,7 +74,9 @@ rule score_original:
         code=code("score_original.py"),
         engine=ENGINE,
         original=f"{RESULTS}/models/{{model}}",
-        control=f"{RESULTS}/controls/{{model}}",
+        control=lambda wildcards: (
+            f"{RESULTS}/controls/{wildcards.model}" if wildcards.model in TRAINED else []
+        ),
         sequences=f"{RESULTS}/sequences.parquet",
         corpus=f"{RESULTS}/corpus",
     output:
@@ -63,11 +97,12 @@ rule score_original:
         mem_mb=grown(2000),
         runtime=60,
     params:
+        control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
         settings=as_json(
             **CONFIG["measurement"], band_quantiles=CONFIG["forgetting"]["band_quantiles"]
         ),
     shell:
-        "python {input.script} --original {input.original} --control {input.control}"
+        "python {input.script} --original {input.original} {params.control}"
         " --name {wildcards.model} --sequences {input.sequences} --tasks {input.corpus}/tasks"
         " --settings {params.settings:q} --scores {output.scores} --utility {output.utility}"
         " --thresholds {output.thresholds} --gpus {resources.gpu} --threads {threads}"

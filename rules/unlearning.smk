@@ -11,7 +11,7 @@ rule unlearn:
         forget_sets=f"{RESULTS}/forget_sets.parquet",
         thresholds=f"{RESULTS}/original/{{model}}/thresholds.csv",
     output:
-        checkpoints=CHECKPOINTS(directory(f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints")),
+        checkpoints=temp(directory(f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints")),
         history=f"{RESULTS}/unlearned/{{model}}/{{batch}}/history.parquet",
         runs=f"{RESULTS}/unlearned/{{model}}/{{batch}}/runs.parquet",
     log:
@@ -115,3 +115,36 @@ rule collect:
         " --thresholds {input.thresholds} --scores {input.scores} --utility {input.utility}"
         " --history {input.history} --runs {input.runs} --output {params.folder}"
         " > {log} 2>&1"
+
+
+rule keep_models:
+    # only where the config asks for it: one 2.7B checkpoint is 10 GB and a sweep has hundreds
+    input:
+        script=script("keep_models.py"),
+        code=code("keep_models.py"),
+        checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
+        tokenizer=f"{RESULTS}/models/{{model}}",
+        runs=f"{RESULTS}/unlearned/{{model}}/{{batch}}/runs.parquet",
+        per_run=f"{RESULTS}/tables/per_run.csv",
+        exposed=f"{RESULTS}/attack_exposed.csv",
+    output:
+        directory(f"{RESULTS}/kept/{{model}}/{{batch}}"),
+    log:
+        f"{LOGS}/keep_models/{{model}}/{{batch}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/keep_models/{{model}}/{{batch}}.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(1000),
+        runtime=30,
+    params:
+        settings=lambda wildcards: as_json(
+            unlearners=CONFIG["unlearners"],
+            origin=origin_of(CONFIG["models"][wildcards.model]),
+        ),
+    shell:
+        "python {input.script} --checkpoints {input.checkpoints} --tokenizer {input.tokenizer}"
+        " --runs {input.runs} --per-run {input.per_run} --exposed {input.exposed}"
+        " --settings {params.settings:q} --output {output} > {log} 2>&1"

@@ -10,7 +10,7 @@ from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.evaluation import evaluate
 from unlearning.files import replacing, write_parquet
 from unlearning.measurement import measure, suite_of
-from unlearning.models import device_for, load_model, load_tokenizer
+from unlearning.models import PRECISIONS, device_for, load_model, load_tokenizer
 from unlearning.sequences import forget_set, read_sequences, roles
 from unlearning.settings import settings_class
 from unlearning.settings.measurement import MeasurementSettings
@@ -62,9 +62,11 @@ def main() -> None:
         if done.has(name):
             continue
         keys = {"model": arguments.name, "forget_size": size, "unlearner": label, "seed": seed}
-        model = load_model(arguments.checkpoints / name, device)
+        model = load_model(arguments.checkpoints / name, device, PRECISIONS[settings.precision])
         part = roles(sequences, forget_set(forget_sets, size, seed))
-        scores = part.merge(measure(model, sequences, settings), on="sequence_id")
+        # no table reads the extraction likelihood of what was neither forgotten nor unseen
+        with_el = (part["split"] != "retained").to_numpy()
+        scores = part.merge(measure(model, sequences, settings, with_el), on="sequence_id")
         utility = evaluate(suite, model, tokenizer, batch_size=settings.batch_size)
         with replacing(done.path(name)) as scratch:
             write_parquet(with_keys(scores, keys), scratch / "scores.parquet")

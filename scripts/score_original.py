@@ -10,7 +10,7 @@ from unlearning.evaluation import evaluate
 from unlearning.files import write_csv, write_parquet
 from unlearning.forgetting import thresholds
 from unlearning.measurement import measure, suite_of
-from unlearning.models import device_for, load_model, load_tokenizer
+from unlearning.models import PRECISIONS, device_for, load_model, load_tokenizer
 from unlearning.sequences import read_sequences
 from unlearning.settings import settings_class
 from unlearning.settings.measurement import MeasurementSettings
@@ -50,7 +50,7 @@ def main() -> None:
     for role in ("original", "control"):
         folder = getattr(arguments, role)
         if folder is not None:
-            model = load_model(folder, device)
+            model = load_model(folder, device, PRECISIONS[settings.precision])
             keys = {"model": arguments.name, "unlearner": role}
             measured = measure(model, sequences, settings)
             scores.append(measured.assign(**keys, half=sequences["half"].to_numpy()))

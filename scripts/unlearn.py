@@ -1,4 +1,7 @@
-"""Unlearn a batch of cells on one model; a cell is one (forget size, unlearner, seed)."""
+"""Unlearn a batch of cells on one model; a cell is one (forget size, unlearner, seed).
+
+A model too large for one GPU is spread over several: start this with `torchrun`.
+"""
 
 import argparse
 import os
@@ -11,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from unlearning import parts, unlearners
+from unlearning import parts, sharding, unlearners
 from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.driver import StopRule, phase_lengths, unlearn
 from unlearning.files import replacing, write_parquet
@@ -47,7 +50,7 @@ def unlearn_cell(
     device = device_for(arguments.gpus)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    model = load_model(arguments.model, device)
+    model = sharding.shard(load_model(arguments.model, device))
     sequences = read_sequences(arguments.sequences).set_index("sequence_id", drop=False)
     ids = forget_set(pd.read_parquet(arguments.forget_sets), size, seed)
     limits = pd.read_csv(arguments.thresholds).iloc[0]
@@ -73,6 +76,8 @@ def unlearn_cell(
         learning_rate=settings.learning_rate,
         micro_batch=settings.micro_batch,
         max_epochs=settings.max_epochs,
+        precision=settings.precision,
+        checkpointing=settings.checkpointing,
         label=f"{arguments.name} {size} {label} seed {seed}",
     )
     seconds = time.perf_counter() - start
@@ -84,6 +89,7 @@ def unlearn_cell(
     record = keys | {
         "status": outcome.status,
         "epochs": len(outcome.phases),
+        "learning_rate": settings.learning_rate,
         "phase_epochs": phase_lengths(outcome.phases),
         "arithmetic_applied": "arithmetic" in outcome.phases,
         "mean_ma": float(last.mean()),
@@ -95,6 +101,8 @@ def unlearn_cell(
         ),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "dtype": str(model.dtype).removeprefix("torch."),
+        "precision": settings.precision,
+        "processes": sharding.processes(),
     }
     return model, history, record
 
@@ -125,15 +133,29 @@ def main() -> None:
     key = parts.fingerprint(
         arguments.settings, [*(getattr(arguments, name) for name in inputs), *code]
     )
+    sharding.join()
+    first = sharding.rank() == 0
+    if not first:  # the first process clears away what is of other inputs
+        sharding.wait()
     done = parts.Parts(arguments.work, key)
+    if first:
+        sharding.wait()
     for cell in settings.cells:
         name = cell_name(cell)
-        if not done.has(name):
+        finished = done.has(name)
+        sharding.wait()  # all have looked before the first writes
+        if not finished:
             model, history, record = unlearn_cell(cell, settings, arguments)
-            with replacing(done.path(name)) as scratch:
-                model.save_pretrained(scratch)
-                write_parquet(history, scratch / "history.parquet")
-                write_parquet(pd.DataFrame([record]), scratch / "run.parquet")
+            weights = sharding.whole_weights(model)
+            if first:
+                with replacing(done.path(name)) as scratch:
+                    model.save_pretrained(scratch, state_dict=weights)
+                    write_parquet(history, scratch / "history.parquet")
+                    write_parquet(pd.DataFrame([record]), scratch / "run.parquet")
+        sharding.wait()
+    sharding.leave()
+    if not first:
+        return
 
     folders = [done.path(cell_name(cell)) for cell in settings.cells]
     for table, path in (("history", arguments.history), ("run", arguments.runs)):

@@ -283,3 +283,43 @@ def test_an_unknown_method_is_named_with_the_nearest_right_one():
 def test_an_unknown_setting_is_named():
     with pytest.raises(InputError, match="unknown key 'gama'; did you mean 'gamma'"):
         unlearners.settings_of("selective_gradient_ascent", "sga", {"gama": 0.5})
+
+
+# --- precision and memory -----------------------------------------------------------------------
+
+
+def weights_after(**options) -> list[torch.Tensor]:
+    """Three steps of ascent and what is left of the model."""
+    model, asked = tiny_model(), request()
+    learner = Learner(model, RATE, micro_batch=2, **options)
+    for _ in range(3):
+        learner.ascend(asked.forget)
+    assert not model.training
+    return learner.weights()
+
+
+def test_recomputed_activations_change_nothing():
+    for kept, recomputed in zip(weights_after(), weights_after(checkpointing=True), strict=True):
+        torch.testing.assert_close(kept, recomputed, atol=1e-6, rtol=0)
+
+
+def test_dropout_stays_off_when_activations_are_recomputed():
+    config = copy.deepcopy(tiny_model().config)
+    config.resid_dropout = config.attention_dropout = config.embed_dropout = 0.5
+    torch.manual_seed(0)
+    model = GPTNeoForCausalLM(config)
+    learner = Learner(model, RATE, micro_batch=2, checkpointing=True)
+    for _ in range(3):
+        learner.ascend(request().forget)
+    for plain, here in zip(weights_after(), learner.weights(), strict=True):
+        torch.testing.assert_close(plain, here, atol=1e-6, rtol=0)
+
+
+def test_half_precision_rounds_the_steps_and_keeps_float32_weights():
+    full, half = weights_after(), weights_after(precision="bf16")
+    assert {weight.dtype for weight in half} == {torch.float32}
+    moved = [a - b for a, b in zip(full, (p for p in tiny_model().parameters()), strict=True)]
+    other = [a - b for a, b in zip(half, (p for p in tiny_model().parameters()), strict=True)]
+    step, rounded = torch.cat([m.flatten() for m in moved]), torch.cat([o.flatten() for o in other])
+    assert not torch.equal(step, rounded)
+    assert torch.cosine_similarity(step, rounded, dim=0) > 0.9

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, TypeAdapter
 
 from unlearning import unlearners
+from unlearning.challenge.tasks import KINDS
 from unlearning.errors import InputError
 from unlearning.settings import build, settings_class
 from unlearning.settings.analysis import (
@@ -19,6 +20,7 @@ from unlearning.settings.analysis import (
     SolutionSettings,
     TableSettings,
 )
+from unlearning.settings.challenge import ChallengeSettings
 from unlearning.settings.corpus import CorpusSettings
 from unlearning.settings.measurement import MeasurementSettings
 from unlearning.settings.pretraining import PretrainingSettings
@@ -30,10 +32,22 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]
 
 @settings_class
 class ModelSettings:
-    """One model of the experiment."""
+    """One model of the experiment: trained here, from the hub, or from a folder."""
 
-    pretraining: PretrainingSettings
-    """Its size and its training."""
+    pretraining: PretrainingSettings | None = None
+    """A GPT-Neo trained here from scratch: its size and its training."""
+
+    hub: str | None = None
+    """The name of a causal language model on the Hugging Face hub; it needs a `revision`."""
+
+    revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
+    """The commit of the hub model: all 40 digits, as names and tags can move."""
+
+    folder: str | None = None
+    """A folder with a causal language model: config.json, safetensors weights, tokenizer."""
+
+    parameters: int | None = Field(default=None, gt=0)
+    """How many it has: what a plan of the costs is made from when its weights are not at hand."""
 
     unlearning: dict[str, Any] = Field(default_factory=dict)
     """Keys of the top-level block `unlearning` that are different for this model."""
@@ -67,7 +81,8 @@ class JobSettings:
     few full jobs suit small models; a big model on a cluster wants all three axes."""
 
     keep_checkpoints: bool = False
-    """Keep the unlearned models under results/<run>/unlearned/ after they are evaluated."""
+    """Keep the unlearned models in results/<run>/kept/: a folder each, with a model card that says
+    what was unlearned, how, and what the attack still finds."""
 
 
 @settings_class
@@ -80,8 +95,11 @@ class Config:
     seed: int = Field(default=0, ge=0)
     """Seeds the training of the models."""
 
-    corpus: CorpusSettings
-    """The generated corpus."""
+    corpus: CorpusSettings | None = None
+    """Generated text and sequences; needs models trained here. This or `challenge`."""
+
+    challenge: ChallengeSettings | None = None
+    """The real sequences of the Training Data Extraction Challenge. This or `corpus`."""
 
     models: dict[Name, ModelSettings] = Field(min_length=1)
     """The models, from small to large."""
@@ -137,18 +155,15 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
     for block in (config.forget_sets.sizes, config.forget_sets.seeds, config.jobs.split_by):
         if len(set(block)) < len(block):
             raise InputError(f"config: {list(block)} names something twice; remove one")
-    if max(config.forget_sets.sizes) > config.corpus.planted:
-        raise InputError(
-            f"config: forget_sets.sizes: {max(config.forget_sets.sizes)} is larger than the pool"
-            f" of {config.corpus.planted} sequences (corpus.planted); lower it or plant more"
-        )
-    length = config.corpus.sequence_length
+    length = _check_source(config)
     for key in ("ngram", "extraction_suffix"):
         if getattr(config.measurement, key) >= length:
             raise InputError(
                 f"config: measurement.{key}: {getattr(config.measurement, key)} does not fit into"
-                f" sequences of {length} tokens (corpus.sequence_length); lower it"
+                f" sequences of {length} tokens; lower it"
             )
+    for name, model in config.models.items():
+        _check_model(f"config: models.{name}", model, config)
     for label, block in config.unlearners.items():
         own = {key: value for key, value in block.items() if key not in ("method", "stop")}
         if "method" not in block:
@@ -163,6 +178,45 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
     for name, model in plain["models"].items():
         build(plain["unlearning"] | model["unlearning"], UnlearningSettings, f"models.{name}")
     return plain
+
+
+def _check_source(config: Config) -> int:
+    """Hold the source of the sequences to the rest; returns the length of a sequence."""
+    if (config.corpus is None) == (config.challenge is None):
+        raise InputError("config: give either `corpus` or `challenge`: where sequences come from")
+    if config.challenge is not None:
+        for task, kind in config.measurement.tasks.items():
+            if KINDS.get(task) != kind:
+                known = ", ".join(f"{name}: {kind}" for name, kind in KINDS.items())
+                raise InputError(
+                    f"config: measurement.tasks: '{task}: {kind}' is no published task;"
+                    f" known: {known}"
+                )
+        return config.challenge.sequence_length
+    if max(config.forget_sets.sizes) > config.corpus.planted:
+        raise InputError(
+            f"config: forget_sets.sizes: {max(config.forget_sets.sizes)} is larger than the pool"
+            f" of {config.corpus.planted} sequences (corpus.planted); lower it or plant more"
+        )
+    return config.corpus.sequence_length
+
+
+def _check_model(where: str, model: ModelSettings, config: Config) -> None:
+    """A model comes from one place, and reads the tokens that there are."""
+    given = [key for key in ("pretraining", "hub", "folder") if getattr(model, key) is not None]
+    if len(given) != 1:
+        raise InputError(
+            f"{where}: has {' and '.join(given) or 'no origin'};"
+            " give one of pretraining, hub, folder"
+        )
+    if (model.hub is None) != (model.revision is None):
+        raise InputError(f"{where}: hub and revision belong together; give the commit of the model")
+    trained_tokenizer = config.corpus is not None or config.challenge.vocabulary is not None
+    if trained_tokenizer and model.pretraining is None:
+        raise InputError(
+            f"{where}: {given[0]}: a model from elsewhere does not know the tokenizer that this run"
+            " trains; give `pretraining`, or a challenge without `vocabulary`"
+        )
 
 
 def schema() -> str:

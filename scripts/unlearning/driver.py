@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from unlearning import unlearners
+from unlearning import sharding, unlearners
 from unlearning.learner import Learner
 from unlearning.memorization import extraction_likelihood, score_tokens
 from unlearning.request import Request
@@ -71,6 +71,8 @@ def unlearn(
     learning_rate: float,
     micro_batch: int,
     max_epochs: int,
+    precision: str = "fp32",
+    checkpointing: bool = False,
     label: str = "unlearning",
 ) -> Outcome:
     """Unlearn in place until the stop rule is met, the epochs run out, or the run diverges.
@@ -88,13 +90,19 @@ def unlearn(
         learning_rate: Adam's.
         micro_batch: token rows per forward and backward pass.
         max_epochs: at most this many steps; published 150.
+        precision: of the steps' matrix products, see `Learner`.
+        checkpointing: see `Learner`.
         label: shown beside the progress bar.
     """
-    learner = Learner(model, learning_rate, micro_batch)
+    learner = Learner(
+        model, learning_rate, micro_batch, precision=precision, checkpointing=checkpointing
+    )
     steps = unlearners.load(method).unlearn(learner, request, settings)
     next(steps)
     status, phases, history = "cap", [], []
-    with tqdm(total=max_epochs, desc=label, unit="epoch", mininterval=5) as bar:
+    with tqdm(
+        total=max_epochs, desc=label, unit="epoch", mininterval=5, disable=sharding.rank() > 0
+    ) as bar:
         for epoch in range(max_epochs + 1):
             scores = score_tokens(model, request.forget, moments=False)
             history.append(_measurement(epoch, scores.ma, scores.loss))

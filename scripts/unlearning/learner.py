@@ -1,8 +1,14 @@
 """What an unlearner may do to a model: step up, step down, read the weights, set the weights."""
 
+from collections.abc import Iterable
+
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
+
+from unlearning import sharding
+from unlearning.models import PRECISIONS
 
 BETAS = (0.9, 0.98)  # Jang et al. 2023, and the release of the ICML 2024 paper
 
@@ -12,20 +18,39 @@ class Learner:
 
     The whole set given to `ascend` or `descend` is *one* batch and makes *one* optimizer step, as
     published; it only passes through the model in micro-batches so that memory stays bounded. The
-    loss is the mean cross-entropy over all predicted tokens of the set, nats per token.
+    loss is the mean cross-entropy over all predicted tokens of the set, nats per token. A model
+    that is spread over several processes is given the same set in each, and each does its share.
     """
 
-    def __init__(self, model: PreTrainedModel, learning_rate: float, micro_batch: int):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        learning_rate: float,
+        micro_batch: int,
+        *,
+        precision: str = "fp32",
+        checkpointing: bool = False,
+    ):
         """Take hold of `model`, whose weights the steps change in place.
 
         Args:
-            model: a causal language model; dropout is switched off (published: dropout 0).
+            model: a causal language model with float32 weights; dropout is switched off
+                (published: dropout 0).
             learning_rate: Adam's, constant.
             micro_batch: token rows per forward pass; no influence on the result beyond rounding.
+            precision: of the steps' matrix products: "fp32", "bf16" or "fp16" (with a scaled
+                loss). Weights, gradients and moments stay in float32, as small updates vanish
+                in half precision; memorization is always measured in the weights' own.
+            checkpointing: compute activations twice instead of keeping them; same result.
         """
         self.model = model.eval()
         self.learning_rate = learning_rate
         self.micro_batch = micro_batch
+        self._precision = PRECISIONS[precision]
+        self._checkpointing = checkpointing
+        if checkpointing:
+            switch_off_dropout(model)
+            model.activation_checkpointing_enable({"use_reentrant": False})
         # parameters() names a tied matrix once: an edit over a state dict would apply it twice
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self.restart()
@@ -35,35 +60,65 @@ class Learner:
         self._optimizer = torch.optim.Adam(
             self._parameters, lr=self.learning_rate, betas=BETAS, weight_decay=0.0
         )
+        self._scaler = torch.amp.GradScaler(
+            self.model.device.type, enabled=self._precision == torch.float16
+        )
 
-    def ascend(self, rows: torch.Tensor) -> None:
+    def ascend(self, rows: Tensor) -> None:
         """One step that raises the loss on `rows`, (N, T) token ids."""
         self._step(rows, direction=-1.0)
 
-    def descend(self, rows: torch.Tensor) -> None:
+    def descend(self, rows: Tensor) -> None:
         """One step that lowers the loss on `rows`, (N, T) token ids."""
         self._step(rows, direction=1.0)
 
-    def _step(self, rows: torch.Tensor, direction: float) -> None:
+    def _step(self, rows: Tensor, direction: float) -> None:
         predicted = rows[:, 1:].numel()
-        for part in rows.split(self.micro_batch):
-            logits = self.model(part, use_cache=False).logits[:, :-1].float()
-            total = cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten(), reduction="sum")
-            (direction * total / predicted).backward()
-        self._optimizer.step()
+        processes, rank = sharding.processes(), sharding.rank()
+        self.model.train(self._checkpointing)  # the library recomputes in training mode only
+        for part in rows.split(self.micro_batch * processes):
+            mine = part[rank::processes]
+            # a process without a row takes part all the same, with one that counts nothing
+            share = mine if len(mine) else part[:1]
+            with torch.autocast(
+                rows.device.type, self._precision, enabled=self._precision != torch.float32
+            ):
+                logits = self.model(share, use_cache=False).logits[:, :-1]
+            losses = cross_entropy(
+                logits.flatten(0, 1).float(), share[:, 1:].flatten(), reduction="sum"
+            )
+            # the processes' gradients are averaged
+            weight = direction * processes / predicted if len(mine) else 0.0
+            self._scaler.scale(weight * losses).backward()
+        self.model.eval()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
 
-    def weights(self) -> list[torch.Tensor]:
-        """A copy of all trainable weights, in the model's order."""
+    def weights(self) -> list[Tensor]:
+        """A copy of all trainable weights, in the model's order (this process's shards)."""
         return [p.detach().clone() for p in self._parameters]
 
     @torch.no_grad()
-    def assign(self, weights: list[torch.Tensor]) -> None:
-        """Set all trainable weights; Adam's moments stay as they are."""
+    def assign(self, weights: Iterable[Tensor]) -> None:
+        """Set all trainable weights, one after the other; Adam's moments stay as they are."""
         for parameter, value in zip(self._parameters, weights, strict=True):
             parameter.copy_(value)
 
     @torch.no_grad()
     def is_finite(self) -> bool:
         """Whether every weight is a finite number."""
-        return all(bool(p.isfinite().all()) for p in self._parameters)
+        shards = (getattr(p, "_local_tensor", p) for p in self._parameters)
+        return sharding.everywhere(
+            all(bool(shard.isfinite().all()) for shard in shards), self.model.device
+        )
+
+
+def switch_off_dropout(model: PreTrainedModel) -> None:
+    """Set all dropout of a model to 0: its training mode then computes what its evaluation does."""
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if name.endswith("dropout") and isinstance(value, float):
+                setattr(module, name, 0.0)
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,7 +22,10 @@ def suite_of(
 
 
 def measure(
-    model: PreTrainedModel, sequences: pd.DataFrame, settings: MeasurementSettings
+    model: PreTrainedModel,
+    sequences: pd.DataFrame,
+    settings: MeasurementSettings,
+    with_el: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Memorization and membership scores of each sequence.
 
@@ -29,19 +33,26 @@ def measure(
         model: in evaluation mode.
         sequences: a table of sequences (`unlearning.sequences`).
         settings: how to measure.
+        with_el: (N,) bool, the sequences whose extraction likelihood is measured too, by far the
+            costliest number; None is all.
 
     Returns:
         One row per sequence in the given order: sequence_id, ma, el, loss (nats per token),
         verbatim_run (tokens), min_k, min_k_plus_plus, extracted (0 or 1). All but the id are NaN
-        where the model's outputs are not finite numbers.
+        where the model's outputs are not finite numbers, and el where it was not asked for.
     """
     rows = torch.from_numpy(tokens_of(sequences)).to(model.device)
     scores = score_tokens(model, rows)
+    wanted = np.ones(len(rows), dtype=bool) if with_el is None else np.asarray(with_el)
+    el = np.full(len(rows), np.nan)
+    el[wanted] = extraction_likelihood(
+        model, rows[torch.from_numpy(wanted)], settings.ngram, scores=scores.of(wanted)
+    )
     table = pd.DataFrame(
         {
             "sequence_id": sequences["sequence_id"].to_numpy(),
             "ma": scores.ma,
-            "el": extraction_likelihood(model, rows, settings.ngram, scores=scores),
+            "el": el,
             "loss": scores.loss,
             "verbatim_run": scores.verbatim_run.astype(float),
             "min_k": scores.min_k(settings.min_k),

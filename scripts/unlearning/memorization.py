@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from unlearning.decoding import prefix_matches
 from unlearning.errors import InputError
 from unlearning.gpt_neo import GPTNeoReader
+from unlearning.sharding import ShardedReader, is_sharded
 from unlearning.stepping import LibraryReader, Reader
 
 BATCH_BYTES = 2**30  # what a forward pass over whole sequences may hand back
@@ -47,6 +48,10 @@ class TokenScores:
     log_probs: np.ndarray
     mean: np.ndarray
     std: np.ndarray
+
+    def of(self, rows: np.ndarray) -> "TokenScores":
+        """The scores of some of the sequences; `rows` indexes or masks them."""
+        return TokenScores(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     @property
     def finite(self) -> np.ndarray:
@@ -218,6 +223,8 @@ def extraction_likelihood(
 
 def reader_of(model: PreTrainedModel) -> Reader:
     """The fastest way to run this model that is exact for it."""
+    if is_sharded(model):
+        return ShardedReader(model)
     return GPTNeoReader(model) if GPTNeoReader.fits(model) else LibraryReader(model)
 
 

@@ -10,6 +10,8 @@ from transformers.utils import logging
 from unlearning.errors import InputError
 from unlearning.files import replacing
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 
@@ -27,19 +29,19 @@ def device_for(gpus: int) -> torch.device:
     return torch.device("cuda")
 
 
-def load_model(folder: Path | str, device: torch.device) -> PreTrainedModel:
-    """A causal language model in float32 and evaluation mode.
+def load_model(
+    folder: Path | str, device: torch.device, dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
+    """A causal language model in evaluation mode.
 
-    Float32 because single argmaxes decide memorization accuracy (in bfloat16 it moves by a token
-    a sequence) and because the small updates of task arithmetic vanish in bfloat16.
+    In float32 unless asked otherwise: single argmaxes decide memorization accuracy (in bfloat16
+    it moves by a token a sequence), and the small updates of task arithmetic vanish in bfloat16.
 
     Raises:
         InputError: the folder holds no model with safetensors weights.
     """
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=torch.float32, use_safetensors=True
-        )
+        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, use_safetensors=True)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{folder}: no model can be loaded ({str(error).splitlines()[0]});"

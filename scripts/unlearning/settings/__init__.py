@@ -66,6 +66,7 @@ def _keys_at(wanted: type, path: list[str]) -> list[str]:
     for part in path:
         of_any_name = [*node.get("patternProperties", {}).values(), {}]
         node = node.get("properties", {}).get(part) or of_any_name[0]
+        node = next((choice for choice in node.get("anyOf", []) if "$ref" in choice), node)
         if "$ref" in node:
             node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
     return list(node.get("properties", {}))

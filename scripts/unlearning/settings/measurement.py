@@ -27,5 +27,10 @@ class MeasurementSettings:
     batch_size: int = Field(default=32, gt=0)
     """Items of the suite per forward pass."""
 
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the models while they are measured. In half precision two logits are often equal to the
+    last bit, which moves memorization accuracy by a token a sequence."""
+
     limit: int | None = Field(default=None, gt=0)
-    """Take only so many items of each task; null takes all, and is what results are made with."""
+    """For trials: take only so many items of each task, and so many of the challenge's retained
+    sequences and of each half of the unseen ones; null takes all, as results should."""

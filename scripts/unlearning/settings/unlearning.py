@@ -27,3 +27,11 @@ class UnlearningSettings:
 
     retain: int = Field(default=128, ge=0)
     """Rows of ordinary training text handed to methods that train on something to keep."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the matrix products of a training step. Weights, gradients and Adam's moments are float32
+    whatever it is: the small updates of task arithmetic vanish in half precision."""
+
+    checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, a third more time, the same
+    result."""

@@ -41,7 +41,7 @@ def edit(learner: Learner, request: Request, k: float) -> Generator[str, np.ndar
         learner.assign(tuned)
         learner.descend(request.forget)
         tuned = learner.weights()
-        learner.assign([o + k * (t - o) for o, t in zip(origin, tuned, strict=True)])
+        learner.assign(o + k * (t - o) for o, t in zip(origin, tuned, strict=True))
         yield "arithmetic"
 
 

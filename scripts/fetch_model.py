@@ -1,0 +1,81 @@
+"""Fetch a model from the Hugging Face hub or from a folder: config, safetensors, tokenizer."""
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from unlearning.console import read_settings, run
+from unlearning.errors import InputError
+from unlearning.files import replacing
+from unlearning.settings import settings_class
+
+# what a causal language model and its tokenizer are made of; no pickles, no code
+WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
+
+
+@settings_class
+class Settings:
+    """Where the model is."""
+
+    hub: str | None = None
+    """Its name on the hub."""
+
+    revision: str | None = None
+    """The commit, 40 hexadecimal digits."""
+
+    folder: str | None = None
+    """Or the folder it is in."""
+
+
+def main() -> None:
+    """Take the model's files, and no others, into one folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
+    parser.add_argument("--output", type=Path, required=True, help="model folder to write")
+    arguments = parser.parse_args()
+    settings = read_settings(arguments.settings, Settings)
+    source = settings.folder or settings.hub
+    with replacing(arguments.output) as scratch:
+        if settings.folder:
+            link(Path(settings.folder), scratch)
+        else:
+            download(settings.hub, settings.revision, scratch)
+        for needed in ("config.json", "*.safetensors", "tokenizer*.json"):
+            if not any(scratch.glob(needed)):
+                raise InputError(
+                    f"{source}: has no {needed}; only models with safetensors weights and their"
+                    " tokenizer beside them are taken"
+                )
+
+
+def link(folder: Path, target: Path) -> None:
+    """Hard links where the file system allows, copies elsewhere: weights are large."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; models.<name>.folder is a path from here")
+    target.mkdir()
+    for pattern in WANTED:
+        for file in sorted(folder.glob(pattern)):
+            try:
+                os.link(file.resolve(), target / file.name)
+            except OSError:
+                shutil.copy(file, target / file.name)
+
+
+def download(name: str, revision: str, target: Path) -> None:
+    """The files at one commit; a download that was cut goes on where it stopped."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        cached = snapshot_download(name, revision=revision, allow_patterns=list(WANTED))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise InputError(
+            f"{name} at {revision}: cannot be downloaded ({str(error).splitlines()[0]});"
+            " try again, or give models.<name>.folder"
+        ) from None
+    link(Path(cached), target)
+
+
+if __name__ == "__main__":
+    run(main)

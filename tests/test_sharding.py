@@ -1,0 +1,142 @@
+"""One model over two processes does what it does in one: the same selection, the same weights."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+
+from unlearning.files import write_csv, write_parquet
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+ENDS = {"bos_token_id": 0, "eos_token_id": 0}
+MODELS = {
+    "gpt_neo": lambda: GPTNeoForCausalLM(
+        GPTNeoConfig(
+            vocab_size=40, hidden_size=16, num_layers=2, num_heads=2, window_size=4,
+            attention_types=[[["global", "local"], 1]], max_position_embeddings=16, **ENDS,
+        )
+    ),
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2, n_positions=16, **ENDS)
+    ),
+    "llama": lambda: LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=40, hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=16, **ENDS,
+        )
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(params=MODELS)
+def job(request, tmp_path):
+    """The input files of an unlearning job on a tiny model, and its command line."""
+    import torch
+
+    torch.manual_seed(0)
+    MODELS[request.param]().save_pretrained(tmp_path / "model")
+    generator = np.random.default_rng(0)
+    tokens = list(generator.integers(1, 40, size=(8, 12), dtype=np.int32))
+    halves = ["threshold", "attack"]
+    ids = [f"p{i}" for i in range(6)] + ["u0", "u1"]
+    write_parquet(
+        pd.DataFrame(
+            {
+                "sequence_id": ids,
+                "split": ["planted"] * 6 + ["unseen"] * 2,
+                "repetitions": [4] * 6 + [0] * 2,
+                "tokens": tokens,
+                "half": [""] * 6 + halves,
+            }
+        ),
+        tmp_path / "sequences.parquet",
+    )
+    rows = [(size, 0, i, f"p{i}") for size in (1, 5) for i in range(size)]
+    sets = pd.DataFrame(rows, columns=["forget_size", "seed", "position", "sequence_id"])
+    write_parquet(sets, tmp_path / "forget_sets.parquet")
+    limits = {"ma_mean": -1.0, "el_mean": 0.0, "calibrated_low": 0.0, "calibrated_high": 0.2}
+    write_csv(pd.DataFrame([limits]), tmp_path / "thresholds.csv")
+    np.save(tmp_path / "background.npy", np.zeros((4, 12), dtype=np.uint16))
+    settings = {
+        "cells": [[5, "sga", 0], [1, "tau", 0]],
+        "unlearners": {
+            "sga": {"method": "selective_gradient_ascent", "stop": "mean", "gamma": 0.02},
+            "tau": {"method": "task_arithmetic_unlearning", "stop": "mean", "ascend_until": 0.02},
+        },
+        "ngram": 2,
+        "learning_rate": 0.01,
+        "micro_batch": 2,
+        "max_epochs": 4,
+    }
+
+    def command(folder: str, **changes) -> list[str]:
+        out = tmp_path / folder
+        return [
+            str(SCRIPTS / "unlearn.py"),
+            *("--model", tmp_path / "model", "--name", "tiny"),
+            *("--sequences", tmp_path / "sequences.parquet"),
+            *("--forget-sets", tmp_path / "forget_sets.parquet"),
+            *("--background", tmp_path / "background.npy"),
+            *("--thresholds", tmp_path / "thresholds.csv"),
+            *("--settings", json.dumps(settings | changes), "--work", out / "work"),
+            *("--checkpoints", out / "checkpoints", "--history", out / "history.parquet"),
+            *("--runs", out / "runs.parquet"),
+        ]
+
+    return tmp_path, command
+
+
+def run(launcher: list[str], command: list, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*launcher, *map(str, command)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def same(left: Path, right: Path, tolerance: float) -> None:
+    a, b = (pd.read_parquet(folder / "history.parquet") for folder in (left, right))
+    keys = ["unlearner", "epoch", "sequence_id"]
+    pd.testing.assert_frame_equal(a[keys], b[keys])
+    np.testing.assert_allclose(a["loss"], b["loss"], rtol=tolerance)
+    for cell in ("5-sga-0", "1-tau-0"):
+        one, two = (
+            load_file(folder / f"checkpoints/{cell}/model.safetensors") for folder in (left, right)
+        )
+        assert one.keys() == two.keys()
+        for name, weight in one.items():
+            np.testing.assert_allclose(two[name], weight, atol=tolerance, err_msg=name)
+
+
+def test_two_processes_give_what_one_gives(job):
+    folder, command = job
+    alone = run([sys.executable], command("alone"))
+    assert alone.returncode == 0, alone.stderr
+    both = run(TORCHRUN, command("both"))
+    assert both.returncode == 0, both.stderr
+    same(folder / "alone", folder / "both", tolerance=1e-4)
+    runs = pd.read_parquet(folder / "both/runs.parquet")
+    assert runs["processes"].tolist() == [2, 2]
+    assert runs["phase_epochs"].tolist() == (
+        pd.read_parquet(folder / "alone/runs.parquet")["phase_epochs"].tolist()
+    )
+    config = json.loads((folder / "both/checkpoints/5-sga-0/config.json").read_text())
+    assert not config["architectures"][0].startswith("FSDP")
