@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV   := .venv
 READY  := $(VENV)/.ready
 CONFIG ?= config/config.yaml
+BROWSER ?= chromium
 RUN     = $(shell sed -n 's/^run: *//p' $(CONFIG))
 RESULTS = results/$(RUN)
 
@@ -17,7 +18,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 demo: $(READY)
 	snakemake --configfile $(CONFIG)
 	@$(MAKE) --no-print-directory $(RESULTS)/report.html
-	@echo "Report: $(RESULTS)/report.html   Claims: $(RESULTS)/claims.md"
+	@echo "Report: $(RESULTS)/index.html   Snakemake's: $(RESULTS)/report.html"
 
 $(RESULTS)/report.html: $(RESULTS)/claims.json $(RESULTS)/provenance.json
 	snakemake --configfile $(CONFIG) --report $@
@@ -55,11 +56,17 @@ schema: $(READY)
 plan: $(READY)
 	@python scripts/plan.py --configfile $(CONFIG) --rates benchmarks/rates.json
 
-# the figures and verdicts that the README shows, from a finished demo
+# the figures and verdicts that the README shows, from a finished demo; needs a Chromium
+SHOWN = $(shell grep -o 'docs/figures/[a-z_]*\.png' README.md)
 docs:
+	rm -rf docs/figures
 	mkdir -p docs/figures
-	cp results/demo/figures/*.png docs/figures/
+	cp $(patsubst docs/%,results/demo/%,$(filter-out %/report.png,$(SHOWN))) docs/figures/
 	cp results/demo/claims.md docs/claims.md
+	$(BROWSER) --headless --no-sandbox --disable-gpu --no-first-run --hide-scrollbars \
+	  --disable-background-networking --disable-component-update --disable-sync \
+	  --user-data-dir=$$(mktemp -d) --window-size=1180,1330 \
+	  --screenshot=$(CURDIR)/docs/figures/report.png file://$(CURDIR)/results/demo/index.html
 
 clean:
 	rm -rf results logs .snakemake

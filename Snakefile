@@ -37,7 +37,7 @@ rule all:
         TABLES,
         FIGURES,
         CLAIMS,
-        f"{RESULTS}/pages/claims.html",
+        f"{RESULTS}/index.html",
         f"{RESULTS}/provenance.json",
         KEPT,
 

@@ -1,5 +1,7 @@
 """From tidy results to tables, figures and verdicts. No job here imports torch."""
 
+import glob
+
 TABLES = expand(
     f"{RESULTS}/tables/{{table}}.csv",
     table=[
@@ -9,6 +11,7 @@ TABLES = expand(
         "utility",
         "gains",
         "solution_space",
+        "candidates",
         "original",
         "cost",
         "per_run",
@@ -16,14 +19,17 @@ TABLES = expand(
 )
 # every figure, in the order of the report -> the kind of evidence it is
 FIGURE_KINDS = {
+    "which_method": "Map",
+    "solution_space": "Map",
+    "sensitivity": "Map",
     "memorization": "Memorization",
     "forgetting_histogram": "Memorization",
     "trajectories": "Memorization",
     "attack_roc": "Privacy",
-    "privacy_utility": "Privacy",
+    "pareto_outliers": "Privacy",
+    "pareto_attack": "Privacy",
     "utility": "Utility",
     "gains": "Methods",
-    "solution_space": "Methods",
 }
 FIGURES = expand(
     f"{RESULTS}/figures/{{figure}}.{{format}}",
@@ -33,6 +39,8 @@ FIGURES = expand(
 CLAIMS = multiext(f"{RESULTS}/claims", ".json", ".md")
 # tables that the report shows as pages
 PAGES = [path for path in TABLES if not path.endswith("per_run.csv")]
+# the files that the command line names, for the commands in the report
+CONFIG_FILES = [os.path.relpath(path) for path in workflow.config_settings.configfiles]
 
 
 rule attack:
@@ -131,6 +139,8 @@ rule render_pages:
         tables=PAGES,
         exposed=f"{RESULTS}/attack_exposed.csv",
         claims=f"{RESULTS}/claims.json",
+        figures=[path for path in FIGURES if path.endswith(".svg")],
+        captions=sorted(glob.glob(os.path.relpath(Path(workflow.basedir, "report", "*.rst")))),
     output:
         report(
             f"{RESULTS}/pages/claims.html",
@@ -147,6 +157,7 @@ rule render_pages:
             )
             for path in [*PAGES, "attack_exposed.csv"]
         ],
+        index=f"{RESULTS}/index.html",
     log:
         f"{LOGS}/render_pages.log",
     benchmark:
@@ -158,10 +169,16 @@ rule render_pages:
         mem_mb=grown(1000),
         runtime=5,
     params:
-        folder=folder_of,
+        settings=as_json(
+            kinds=FIGURE_KINDS,
+            command=" ".join(["snakemake", *(f"--configfile {path}" for path in CONFIG_FILES)]),
+        ),
+        captions=lambda wildcards, input: os.path.dirname(input.captions[0]),
+        pages=folder_of,
     shell:
         "python {input.script} --tables {input.tables} {input.exposed} --claims {input.claims}"
-        " --output {params.folder} > {log} 2>&1"
+        " --figures {input.figures} --captions {params.captions} --settings {params.settings:q}"
+        " --pages {params.pages} --report {output.index} > {log} 2>&1"
 
 
 rule record_provenance:
@@ -199,10 +216,12 @@ rule draw_figures:
         membership=f"{RESULTS}/membership.parquet",
         history=f"{RESULTS}/history.parquet",
         thresholds=f"{RESULTS}/thresholds.csv",
-        main=f"{RESULTS}/tables/main.csv",
+        per_run=f"{RESULTS}/tables/per_run.csv",
         gains=f"{RESULTS}/tables/gains.csv",
         utility=f"{RESULTS}/tables/utility.csv",
         solution_space=f"{RESULTS}/tables/solution_space.csv",
+        candidates=f"{RESULTS}/tables/candidates.csv",
+        cost=f"{RESULTS}/tables/cost.csv",
     output:
         [
             report(
@@ -220,16 +239,18 @@ rule draw_figures:
         f"{LOGS}/benchmarks/draw_figures.tsv"
     conda:
         "../envs/analysis.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=grown(2000),
         runtime=30,
     params:
-        settings=as_json(models=MODELS),
+        settings=as_json(models=MODELS, **CONFIG["figures"], **CONFIG["solution_space"]),
         folder=folder_of,
     shell:
         "python {input.script} --sequences {input.sequences} --memorization {input.memorization}"
         " --membership {input.membership} --history {input.history}"
-        " --thresholds {input.thresholds} --main {input.main} --gains {input.gains}"
+        " --thresholds {input.thresholds} --per-run {input.per_run} --gains {input.gains}"
         " --utility {input.utility} --solution-space {input.solution_space}"
-        " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
+        " --candidates {input.candidates} --cost {input.cost}"
+        " --settings {params.settings:q} --output {params.folder} --threads {threads}"
+        " > {log} 2>&1"

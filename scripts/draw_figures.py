@@ -1,14 +1,18 @@
 """Draw the figures from the tidy results and tables, each as SVG, PNG and PDF."""
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from unlearning.console import read_settings, run
+import pandas as pd
+
+from unlearning.console import add_threads, read_settings, run
 from unlearning.figures import FIGURES, FigureJob, save
 from unlearning.tables import read_rows, read_table
 
 ROWS = ("sequences", "memorization", "membership", "history")
-TABLES = ("thresholds", "main", "gains", "utility", "solution-space")
+TABLES = ("thresholds", "per-run", "gains", "utility", "solution-space", "candidates", "cost")
 
 
 def main() -> None:
@@ -21,14 +25,21 @@ def main() -> None:
     parser.add_argument("--settings", default="{}", help="JSON, see the class FigureJob")
     parser.add_argument("--only", nargs="+", choices=FIGURES, help="draw these figures alone")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    add_threads(parser)
     arguments = parser.parse_args()
     settings = read_settings(arguments.settings, FigureJob)
     results = {name: read_rows(getattr(arguments, name)) for name in ROWS}
     for name in TABLES:
         name = name.replace("-", "_")
         results[name] = read_table(getattr(arguments, name))
-    for name in arguments.only or FIGURES:
-        save(FIGURES[name](results, settings), arguments.output, name)
+    task = partial(draw, results, settings, arguments.output)
+    with ProcessPoolExecutor(arguments.threads) as pool:
+        list(pool.map(task, arguments.only or FIGURES))
+
+
+def draw(results: dict[str, pd.DataFrame], settings: FigureJob, folder: Path, name: str) -> None:
+    """Draw one figure and write it in every format."""
+    save(FIGURES[name](results, settings), folder, name)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 per_run.csv holds one value per run and metric; main.csv, outliers.csv, attack.csv, utility.csv and
 cost.csv average over forget-set draws; gains.csv compares methods in pairs; solution_space.csv
-names the winner of each cell; original.csv says what the models knew before. All but cost.csv (wall
-time) are the same bytes for the same input.
+names the winner of each cell and candidates.csv ranks all methods there; original.csv says what the
+models knew before. All but cost.csv (wall time) are the same bytes for the same input.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from unlearning.console import read_settings, run
 from unlearning.files import write_csv
 from unlearning.settings import settings_class
 from unlearning.settings.analysis import SolutionSettings
-from unlearning.solution_space import solution_space
+from unlearning.solution_space import candidates, solution_space
 
 
 @settings_class
@@ -48,6 +48,7 @@ def main() -> None:
         "utility": tables.utility_table(tasks, settings),
         "gains": tables.gains_table(per_run, settings),
         "solution_space": solution_space(per_run, settings, settings.models, settings.confidence),
+        "candidates": candidates(per_run, settings, settings.models, settings.confidence),
         "original": tables.original_table(memorization, membership, rows["sequences"], settings),
         "cost": tables.cost_table(rows["runs"], settings),
     }

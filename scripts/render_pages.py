@@ -1,40 +1,69 @@
-"""Render the tables and the verdicts as HTML pages, which the report embeds."""
+"""Render the report (one HTML file, opens anywhere, offline) and a page for each table."""
 
 import argparse
 import json
 from pathlib import Path
 
-from unlearning.console import run
+from unlearning import pages
+from unlearning.console import read_settings, run
 from unlearning.files import replacing
-from unlearning.pages import claims_page, main_page, plain_page
+from unlearning.settings import settings_class
+from unlearning.solution_space import summary
 from unlearning.tables import read_table
 
-SHOWN = (
-    "ma", "ma_max", "el", "under_forgotten_calibrated", "over_forgotten_calibrated",
-    "outliers_calibrated_rate", "attack_auc_worst", "utility_accuracy", "dialogue_f1",
-    "perplexity", "epochs",
-)  # fmt: skip
-AVERAGED = "Averages over forget-set draws with 95 % Student intervals. Click a column to sort."
+
+@settings_class
+class Settings:
+    """What the report shows."""
+
+    kinds: dict[str, str]
+    """Figure -> the kind of evidence it is."""
+
+    command: str = "snakemake"
+    """What makes a result when its path is added."""
 
 
 def main() -> None:
-    """Read tables and claims, write one page each."""
+    """Read tables, claims, figures and captions; write the pages and the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", type=Path, nargs="+", required=True, help="tables (CSV)")
     parser.add_argument("--claims", type=Path, required=True, help="claims.json")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
+    parser.add_argument("--figures", type=Path, nargs="+", required=True, help="figures (SVG)")
+    parser.add_argument("--captions", type=Path, required=True, help="folder of captions (rst)")
+    parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
+    parser.add_argument("--pages", type=Path, required=True, help="folder of the tables' pages")
+    parser.add_argument("--report", type=Path, required=True, help="the report to write")
     arguments = parser.parse_args()
-    for path in arguments.tables:
-        table, name = read_table(path), path.stem
-        if name == "main":
-            content = main_page("Main table", AVERAGED, table, SHOWN)
-        else:
-            note = "Click a column to sort."
-            content = plain_page(name.replace("_", " ").capitalize(), note, table)
-        write(content, arguments.output / f"{name}.html")
+    settings = read_settings(arguments.settings, Settings)
+    tables = {path.stem: read_table(path) for path in arguments.tables}
     claims = json.loads(arguments.claims.read_text(encoding="utf-8"))
-    note = "Judged by rule; where an interval leaves it open, a claim stays undecided."
-    write(claims_page("Claims of the abstract", note, claims), arguments.output / "claims.html")
+
+    def caption(name: str) -> str:
+        return pages.prose((arguments.captions / f"{name}.rst").read_text(encoding="utf-8"))
+
+    for name, table in tables.items():
+        title = name.replace("_", " ").capitalize()
+        if name == "main":
+            content = pages.page("Main table", pages.AVERAGED, pages.main_table(table))
+        elif name == "gains":
+            content = pages.page(title, pages.FEWER, pages.plain_table(pages.chosen_gains(table)))
+        else:
+            content = pages.page(title, pages.SORTABLE, pages.plain_table(table))
+        write(content, arguments.pages / f"{name}.html")
+    verdicts = pages.page("Claims of the abstract", pages.JUDGED, pages.claims_table(claims))
+    write(verdicts, arguments.pages / "claims.html")
+
+    figures: dict[str, list[str]] = {}
+    for path in arguments.figures:
+        command = f"{settings.command} {path}"
+        shown = pages.figure(path.stem, path.read_bytes(), caption(path.stem), command)
+        figures.setdefault(settings.kinds[path.stem], []).append(shown)
+    notes = {name: caption(f"table_{name}") for name in tables}
+    answer = summary(tables["solution_space"])
+    content = pages.report(
+        caption("question"), caption("workflow"), answer, claims, figures, tables, notes
+    )
+    write(content, arguments.report)
 
 
 def write(content: str, path: Path) -> None:

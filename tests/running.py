@@ -1,4 +1,4 @@
-"""Running the workflow itself, in a copy of the project."""
+"""Running the workflow in a copy of the project, and single scripts without torch."""
 
 import os
 import shutil
@@ -9,6 +9,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "rules", "scripts", "config", "envs", "profiles", "report", "tests/config")
 SMOKE = "tests/config/smoke.yaml"
+WITHOUT_TORCH = """
+import runpy, sys
+class Refuse:
+    def find_spec(name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers"):
+            raise ImportError(f"the analysis must not import {name}")
+sys.meta_path.insert(0, Refuse)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def copy_project(folder: Path) -> Path:
@@ -38,3 +48,20 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def analyse(script: str, **options: object) -> None:
+    """Run a script of the analysis to its end, in a process that cannot import torch."""
+    words = []
+    for name, value in options.items():
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, f"scripts/{script}.py", *words],
+        cwd=ROOT,
+        env=environment() | {"PYTHONPATH": str(ROOT / "scripts")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]

@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from synthetic_results import EFFECTS, Effect, Shape, make
 from unlearning.attacks.membership import attack_all
@@ -14,7 +16,13 @@ from unlearning.errors import InputError
 from unlearning.files import write_json
 from unlearning.settings import build
 from unlearning.settings.analysis import AttackSettings, SolutionSettings
-from unlearning.solution_space import describe_cell, solution_space
+from unlearning.solution_space import (
+    candidates,
+    describe_cell,
+    pareto,
+    solution_space,
+    winner_under,
+)
 from unlearning.statistics import Interval
 from unlearning.tables import TableJob, gains_table, original_table, per_run, task_values
 
@@ -233,6 +241,63 @@ def test_a_metric_where_less_is_better_can_decide():
     assert row["winner"] == "sga"
     assert row["lead"] > 0
     assert row["sure_lead"]
+
+
+POINTS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=8)
+
+
+@given(POINTS)
+def test_the_pareto_front_is_what_no_other_point_beats(points):
+    def beaten(point):
+        return any(
+            other[0] <= point[0] and other[1] >= point[1] and other != point for other in points
+        )
+
+    front = pareto(*zip(*points, strict=True))
+    assert front.tolist() == [not beaten(point) for point in points]
+
+
+def test_a_point_without_a_value_is_on_no_front():
+    assert pareto([np.nan, 0.5, 0.1], [0.9, 0.5, np.nan]).tolist() == [False, True, False]
+
+
+SHARES = st.lists(st.integers(0, 10).map(lambda i: i / 10), min_size=2, max_size=2)
+METHOD = st.fixed_dictionaries({"outliers": SHARES, "attack": SHARES, "utility": SHARES})
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.fixed_dictionaries({name: METHOD for name in ("ga", "sga", "mine")}),
+    st.integers(0, 20),
+    st.integers(0, 20),
+)
+def test_other_limits_give_the_map_of_those_limits(methods, outliers, attack):
+    """The short way from the ranked methods agrees with the whole rule run again."""
+    rule = dataclasses.replace(RULE, max_outliers=outliers / 20, max_attack=attack / 20)
+    runs = cell(**methods)
+    space = solution_space(runs, rule).iloc[0]
+    table = candidates(runs, RULE)
+    assert winner_under(table, rule.max_outliers, rule.max_attack) == space["winner"]
+    ranked = candidates(runs, rule)
+    assert ranked["rank"].tolist() == [1, 2, 3]
+    assert ranked["unlearner"].iloc[0] == (space["winner"] or space["nearest"])
+    assert ranked["safe"].sum() == space["n_feasible"]
+
+
+def test_a_diverged_method_comes_last_and_is_on_no_front():
+    lost = PRIVATE | {"utility": [0.9, 0.9, 0.9], "diverged": [0, 0, 1]}
+    table = candidates(cell(ga=lost, sga=EXPOSED | {"utility": [0.5] * 3}), RULE)
+    assert table["unlearner"].tolist() == ["sga", "ga"]
+    assert table["pareto_attack"].tolist() == table["pareto_outliers"].tolist() == [True, False]
+    assert winner_under(table, 1.0, 1.0) == "sga"
+
+
+def test_that_nobody_is_feasible_is_sure_if_each_surely_breaks_a_limit():
+    lost = EXPOSED | {"utility": [0.9, 0.9, 0.9]}
+    assert decide(ga=lost, sga=lost)["sure_none"]
+    barely = {"outliers": [0.0, 0.35, 0.05], "attack": [0.5, 0.6, 0.5], "utility": [0.9] * 3}
+    assert not decide(ga=lost, sga=barely)["sure_none"]
+    assert not decide(ga=lost, sga=PRIVATE | {"utility": [0.9] * 3})["sure_none"]
 
 
 def test_bad_input_is_named():

@@ -9,6 +9,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from unlearning.statistics import (
+    Interval,
+    PairedDifference,
     bootstrap_difference,
     bootstrap_interval,
     holm,
@@ -19,6 +21,7 @@ from unlearning.statistics import (
     proportion_interval,
     resample_indices,
     resample_weights,
+    sign_of,
     unpaired_difference,
 )
 
@@ -63,6 +66,34 @@ def test_equal_differences_give_no_false_certainty():
     assert np.isnan([same.low, same.high, same.p]).all()
     none = paired_difference([3.0, 4.0], [3.0, 4.0])
     assert (none.mean, none.low, none.high, none.p) == (0.0, 0.0, 0.0, 1.0)
+    assert sign_of(same) == sign_of(none) == 0
+
+
+@settings(max_examples=10)
+@given(NUMBERS, st.integers(0, 99))
+def test_the_bootstrap_of_a_paired_difference_is_that_of_scipy(values, seed):
+    """Other random resamples, so equal only up to the noise of resampling."""
+    right = np.random.default_rng(seed).normal(0, 1, len(values))
+    differences = np.array(values) - right
+    found = paired_difference(values, right)
+    expected = stats.bootstrap(
+        (differences,), np.mean, n_resamples=5000, method="percentile", rng=seed
+    ).confidence_interval
+    noise = 0.25 * differences.std(ddof=1)
+    assert (found.boot_low, found.boot_high) == pytest.approx(tuple(expected), abs=noise)
+    assert found == paired_difference(values, right)
+
+
+def test_a_difference_is_sure_where_both_intervals_say_so():
+    def paired(low, high, boot_low, boot_high):
+        return PairedDifference(0.0, low, high, 5, 0.01, boot_low, boot_high)
+
+    assert sign_of(paired(0.1, 0.3, 0.1, 0.2)) == 1
+    assert sign_of(paired(-0.3, -0.1, -0.2, -0.1)) == -1
+    assert sign_of(paired(-0.1, 0.3, 0.1, 0.2)) == 0
+    assert sign_of(paired(0.1, 0.3, -0.1, 0.2)) == 0
+    assert sign_of(paired(np.nan, np.nan, 0.1, 0.2)) == 0
+    assert sign_of(Interval(0.2, 0.1, 0.3, 5)) == 1
 
 
 @given(st.integers(2, 12), st.integers(2, 12), st.integers(0, 99))

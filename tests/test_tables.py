@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from synthetic_results import EFFECTS, Effect, Shape, make
 from unlearning.attacks.membership import attack_all
 from unlearning.errors import InputError
 from unlearning.files import write_csv
-from unlearning.metrics import METRICS, method_order, model_order
+from unlearning.metrics import HEADLINE, METRICS, method_order, model_order
 from unlearning.settings.analysis import AttackSettings
 from unlearning.statistics import mean_interval, paired_difference
 from unlearning.tables import (
@@ -203,12 +204,22 @@ def test_gains_of_a_single_cell_count_its_draws(runs):
     assert set(table["n"]) == {3}
 
 
-def test_holm_corrects_over_the_comparisons_of_a_metric_in_a_cell(gains):
-    family = gains.query("model == 'all' and forget_size == 'all' and metric == 'ma_max'")
-    smallest = family["p"].idxmin()
-    expected = min(1.0, family["p"].min() * family["p"].notna().sum())
-    assert family.loc[smallest, "p_holm"] == pytest.approx(expected)
-    assert (family["p_holm"] >= family["p"]).all()
+@pytest.mark.parametrize("metrics", [HEADLINE, ("ma_spread",)], ids=["headline", "alone"])
+def test_holm_corrects_over_all_pairs_and_the_metrics_of_the_family(gains, metrics):
+    family = gains[(gains["model"] == ALL) & (gains["forget_size"] == ALL)]
+    family = family[family["metric"].isin(metrics)]
+    assert len(family) == 4 * len(metrics)  # two proposals, two baselines
+    expected = multipletests(family["p"].to_numpy(), method="holm")[1]
+    assert family["p_holm"].to_numpy() == pytest.approx(expected)
+
+
+def test_a_sure_gain_has_both_intervals_and_the_corrected_test_on_its_side(gains):
+    both = (np.sign(gains["low"]) == np.sign(gains["high"])) & (
+        np.sign(gains["boot_low"]) == np.sign(gains["boot_high"])
+    )
+    sure = both & (gains["p_holm"] < 0.05) & (gains["mean"] != 0)
+    assert (gains["sure"] == np.sign(gains["mean"]).where(sure, 0)).all()
+    assert {-1, 0} <= set(gains["sure"])
 
 
 def test_outliers_stand_beside_those_of_unseen_sequences(results, runs):

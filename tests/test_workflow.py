@@ -21,7 +21,7 @@ from unlearning.sequences import tokens_of
 
 KEYS = ["model", "forget_size", "unlearner", "seed"]
 UNLEARNERS = {"ga", "sga", "ta", "tau", "sga_each", "ta_then_sga"}
-TABLES = ["main", "outliers", "attack", "utility", "gains", "solution_space"]
+TABLES = ["main", "outliers", "attack", "utility", "gains", "solution_space", "candidates"]
 
 
 @pytest.fixture(scope="session")
@@ -170,6 +170,11 @@ def test_the_report_holds_the_figures(smoke):
     assert 1e5 < len(report) < 8e6
     for name in ("solution_space", "forgetting_histogram", "claims"):
         assert name in report
+    own = (smoke / "results/smoke/index.html").read_text()
+    assert 1e5 < len(own) < 8e6
+    for path in (smoke / "results/smoke/figures").glob("*.svg"):
+        command = f"snakemake --configfile {SMOKE} results/smoke/figures/{path.name}"
+        assert f"<code>{command}</code>" in own
 
 
 # --- reruns -----------------------------------------------------------------------------------

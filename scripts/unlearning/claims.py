@@ -1,9 +1,10 @@
 """The abstract's claims, each a rule over the tidy tables: supported, refuted or undecided.
 
 A comparison decides only if its interval excludes zero (for "not hurt": excludes a loss of the
-stated margin); anything else leaves the claim undecided. Comparisons between methods must also
-pass Holm's correction. The rule is printed with the verdict, so that a reader who would have asked
-something else can see what was asked.
+stated margin), of a paired one Student's and the bootstrap's; anything else leaves the claim
+undecided. Comparisons between methods must also pass Holm's correction over their family. The rule
+is printed with the verdict, so that a reader who would have asked something else can see what was
+asked.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,17 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from unlearning.metrics import METRICS, method_name, model_order
+from unlearning.metrics import HEADLINE, METRICS, method_name, model_order
 from unlearning.settings import settings_class
 from unlearning.settings.analysis import ClaimRules, SolutionSettings
 from unlearning.solution_space import describe_cell
-from unlearning.statistics import Difference, Interval, holm, mean_interval, paired_difference
-from unlearning.tables import ALL, paired_values, pool_cells
+from unlearning.statistics import (
+    Interval,
+    holm,
+    mean_interval,
+    sign_of,
+)
+from unlearning.tables import ALL, pool_cells, pooled_difference
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 
@@ -38,6 +44,15 @@ class ClaimSettings(ClaimRules, SolutionSettings):
     def alpha(self) -> float:
         """Level of the tests."""
         return 1 - self.confidence
+
+    @property
+    def sure(self) -> str:
+        """What a sure difference is, in words."""
+        return (
+            "sure: Student's and the bootstrap interval exclude 0, and p is below"
+            f" {self.alpha:.2g} after Holm's correction over all comparisons of methods by"
+            f" {', '.join(HEADLINE)} in the same scope"
+        )
 
 
 @dataclass(frozen=True)
@@ -106,11 +121,6 @@ def show(interval: Interval, signed: bool = True) -> str:
     return f"{form.format(interval.mean)} {bounds}, n = {interval.n}"
 
 
-def sign_of(interval: Interval) -> int:
-    """+1 or -1 if the whole interval lies above or below zero, else 0 (also when it is unknown)."""
-    return int(interval.low > 0) - int(interval.high < 0)
-
-
 def _verdict(id_: str, supported: bool, refuted: bool, evidence: Sequence[str], rule: str):
     verdict = SUPPORTED if supported else REFUTED if refuted else UNDECIDED
     return Verdict(id_, CLAIMS[id_], verdict, "; ".join(evidence), rule)
@@ -120,16 +130,6 @@ def _pooled(runs: pd.DataFrame, metric: str, label: str, settings: ClaimSettings
     """Mean of a metric of one method over cells (over draws if there is one cell)."""
     own = runs[(runs["metric"] == metric) & (runs["unlearner"] == label)].dropna(subset="value")
     return mean_interval(pool_cells(own, ["value"])[0]["value"], settings.confidence)
-
-
-def _pooled_pairs(
-    runs: pd.DataFrame, metric: str, left: str, right: str, settings: ClaimSettings, shift=0.0
-) -> Difference:
-    """Paired difference left - right + shift over cells (over draws if there is one cell)."""
-    pairs = pool_cells(paired_values(runs, metric, left, right), ["left", "right"])[0]
-    return paired_difference(
-        pairs["left"].astype(float) + shift, pairs["right"].astype(float), settings.confidence
-    )
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,7 @@ def _gain(
         return None
     row = row.iloc[0]
     interval = Interval(row["mean"], row["low"], row["high"], int(row["n"]))
-    effect = sign_of(interval) if row["p_holm"] < settings.alpha else 0
-    return Gain(proposal, baseline, metric, interval, effect)
+    return Gain(proposal, baseline, metric, interval, int(row["sure"]))
 
 
 def _gains_of(
@@ -283,7 +282,7 @@ def judge_attack_on_baselines(
     )
     above, beaten, reversed_, evidence = [], [], [], []
     for baseline in settings.paper_baselines:
-        chance = _pooled_pairs(runs, metric, baseline, "control", settings)
+        chance = pooled_difference(runs, metric, baseline, "control", settings.confidence)
         above.append(sign_of(chance))
         level = _pooled(runs, metric, baseline, settings)
         evidence.append(
@@ -313,8 +312,8 @@ def judge_proposals(gains: pd.DataFrame, settings: ClaimSettings) -> Verdict:
     rule = (
         f"paired differences in {' and '.join(metrics)}, each proposal of the paper against each"
         " baseline, pooled over cells: supported if all are surely better; refuted if some is"
-        " surely worse; undecided otherwise (sure: interval excludes 0 and Holm-corrected p below"
-        f" {settings.alpha:.2g}); n counts cells (draws if there is one cell)"
+        f" surely worse; undecided otherwise ({settings.sure}); n counts cells (draws if there is"
+        " one cell)"
     )
     found, missing = _gains_of(gains, metrics, settings)
     benefits = [gain.benefit for gain in found]
@@ -345,8 +344,10 @@ def judge_utility(runs: pd.DataFrame, gains: pd.DataFrame, settings: ClaimSettin
     evidence, benefits, p_values, missing = [], [], [], False
     for proposal in settings.paper_proposals:
         for metric, margin in margins.items():
-            change = _pooled_pairs(runs, metric, proposal, "original", settings)
-            beyond = _pooled_pairs(runs, metric, proposal, "original", settings, shift=margin)
+            change = pooled_difference(runs, metric, proposal, "original", settings.confidence)
+            beyond = pooled_difference(
+                runs, metric, proposal, "original", settings.confidence, shift=margin
+            )
             better = 1 if METRICS[metric].better == "higher" else -1
             missing |= change.n == 0
             benefits.append(better * sign_of(beyond))
@@ -462,8 +463,7 @@ def judge_gains(gains: pd.DataFrame, settings: ClaimSettings) -> Verdict:
         f"pooled paired differences in {', '.join(dict.fromkeys(metrics))} of the paper's proposals"
         " against each baseline: supported if all have an interval and some is a sure gain; refuted"
         " if all have an interval, some is a sure loss and none a sure gain; undecided otherwise"
-        " (sure: interval excludes 0 and Holm-corrected p below"
-        f" {settings.alpha:.2g}); n counts cells (draws if there is one cell)"
+        f" ({settings.sure}); n counts cells (draws if there is one cell)"
     )
     found, missing = _gains_of(gains, list(dict.fromkeys(metrics)), settings)
     known = not missing and all(
@@ -495,8 +495,10 @@ def as_markdown(verdicts: Sequence[Verdict]) -> str:
     lines += [f"| {v.id} | {v.claim} | **{v.verdict}** |" for v in verdicts]
     lines += [
         "",
-        "Intervals are in brackets. Forget-set draws come from one pool and overlap, so they are",
-        "not independent; pooled figures treat each cell (model x forget size) as one value.",
+        "Student intervals of 95 % are in brackets. n counts cells (model x forget size), each",
+        "the mean over its forget-set draws, unless a rule says otherwise. All draws come from one",
+        "pool and each model from one training seed: cells and draws are not independent, and the",
+        "intervals are narrower than those of a fresh experiment would be.",
     ]
     for v in verdicts:
         lines += ["", f"## {v.id}: {v.verdict}", "", f"{v.claim}.", "", f"*Rule:* {v.rule}.", ""]

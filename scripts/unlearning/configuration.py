@@ -13,7 +13,13 @@ from unlearning import unlearners
 from unlearning.challenge.tasks import KINDS
 from unlearning.errors import InputError
 from unlearning.settings import build, settings_class
-from unlearning.settings.analysis import AttackSettings, ClaimRules, SolutionSettings, TableSettings
+from unlearning.settings.analysis import (
+    AttackSettings,
+    ClaimRules,
+    FigureSettings,
+    SolutionSettings,
+    TableSettings,
+)
 from unlearning.settings.challenge import ChallengeSettings
 from unlearning.settings.corpus import CorpusSettings
 from unlearning.settings.measurement import MeasurementSettings
@@ -125,6 +131,9 @@ class Config:
 
     claims: ClaimRules = ClaimRules()
     """The rules by which the paper's claims are judged."""
+
+    figures: FigureSettings = FigureSettings()
+    """What the figures show."""
 
     jobs: JobSettings = JobSettings()
     """How the experiment is cut into jobs."""

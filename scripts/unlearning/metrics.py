@@ -87,6 +87,15 @@ METRICS = {
 }
 """Every metric of per_run.csv, main.csv and gains.csv, in the order of the tables."""
 
+HEADLINE = (
+    "outliers_calibrated_rate",
+    "ma_max",
+    "attack_auc_worst",
+    "utility_accuracy",
+    "nats_per_token",
+)
+"""What methods are compared by: together, one family of comparisons."""
+
 COUNTED = {"n_diverged", "n_cap"}
 """Metrics whose row in main.csv is a sum over runs, not a mean."""
 

@@ -19,10 +19,11 @@ import pandas as pd
 from unlearning.attacks.membership import BLACK_BOX, CHANGES, EXTRACTION
 from unlearning.errors import InputError
 from unlearning.forgetting import SIDES, count_outliers, describe, thresholds_of
-from unlearning.metrics import COUNTED, METRICS, method_order, model_order
+from unlearning.metrics import COUNTED, HEADLINE, METRICS, method_order, model_order
 from unlearning.settings import settings_class
 from unlearning.settings.analysis import TableSettings
 from unlearning.statistics import (
+    PairedDifference,
     bootstrap_difference,
     bootstrap_interval,
     holm,
@@ -30,6 +31,7 @@ from unlearning.statistics import (
     paired_difference,
     proportion_difference,
     proportion_interval,
+    sign_of,
     unpaired_difference,
 )
 
@@ -482,19 +484,35 @@ def pool_cells(table: pd.DataFrame, values: Sequence[str]) -> tuple[pd.DataFrame
     return (cells.reset_index(), CELLS) if len(cells) > 1 else (table, DRAWS)
 
 
+def pooled_difference(
+    runs: pd.DataFrame,
+    metric: str,
+    left: str,
+    right: str,
+    confidence: float = 0.95,
+    shift: float = 0.0,
+) -> PairedDifference:
+    """Paired difference left - right + shift over cells (over draws if there is one cell)."""
+    pairs = pool_cells(paired_values(runs, metric, left, right), ["left", "right"])[0]
+    return paired_difference(
+        pairs["left"].astype(float) + shift, pairs["right"].astype(float), confidence
+    )
+
+
 def _scopes(values: pd.DataFrame) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray, str]]:
     """What is compared where: all cells, each model's cells, each cell's draws."""
-    cells = values.groupby(["model", "forget_size"], sort=False)[["left", "right"]].mean()
-    cells = cells.reset_index()
-    for model in (ALL, *cells["model"].unique()):
-        pooled = cells if model == ALL else cells[cells["model"] == model]
-        counts = CELLS
-        if len(pooled) == 1:
-            pooled = values if model == ALL else values[values["model"] == model]
-            counts = DRAWS
-        yield (model, ALL), pooled["left"].to_numpy(), pooled["right"].to_numpy(), counts
-    for (model, size), draws in values.groupby(["model", "forget_size"], sort=False):
-        yield (model, str(size)), draws["left"].to_numpy(), draws["right"].to_numpy(), DRAWS
+    left, right = values["left"].to_numpy(), values["right"].to_numpy()
+    draws = dict(sorted(values.groupby(["model", "forget_size"], sort=False).indices.items()))
+    means = {cell: (left[rows].mean(), right[rows].mean()) for cell, rows in draws.items()}
+    for model in (ALL, *dict.fromkeys(model for model, _ in draws)):
+        own = [cell for cell in draws if model in (ALL, cell[0])]
+        if len(own) > 1:
+            pooled = np.array([means[cell] for cell in own])
+            yield (model, ALL), pooled[:, 0], pooled[:, 1], CELLS
+        else:
+            yield (model, ALL), left[draws[own[0]]], right[draws[own[0]]], DRAWS
+    for (model, size), rows in draws.items():
+        yield (model, str(size)), left[rows], right[rows], DRAWS
 
 
 def gains_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
@@ -506,9 +524,12 @@ def gains_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
 
     Returns:
         Columns model, forget_size (text; "all" where pooled), proposal, baseline, metric, better
-        ("lower", "higher" or ""), mean, low, high, n, n_counts, p, p_holm. Pairs share model,
-        forget size and seed. p is of the paired t-test; p_holm corrects it over the comparisons of
-        the same metric in the same cell.
+        ("lower", "higher" or ""), mean, low, high (Student), boot_low, boot_high (bootstrap), n,
+        n_counts, p, family, p_holm, sure. Pairs share model, forget size and seed. p is of the
+        paired t-test; p_holm corrects it over its family. The comparisons of all pairs by the
+        metrics of `HEADLINE` in one scope are one family, "headline"; any other metric is a family
+        of its own there. sure is 1 or -1 where both intervals exclude zero on that side and
+        p_holm is below 1 - confidence, else 0.
     """
     present = set(runs["unlearner"])
     pairs = [
@@ -530,13 +551,15 @@ def gains_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
                 d = paired_difference(left, right, settings.confidence)
                 rows.append(
                     (model, size, proposal, baseline, metric, METRICS[metric].better)
-                    + (d.mean, d.low, d.high, d.n, counts, d.p)
+                    + (d.mean, d.low, d.high, d.boot_low, d.boot_high, d.n, counts, d.p)
+                    + ("headline" if metric in HEADLINE else metric, sign_of(d))
                 )
     columns = ["model", "forget_size", "proposal", "baseline", "metric", "better"]
-    columns += ["mean", "low", "high", "n", "n_counts", "p"]
-    table = pd.DataFrame(rows, columns=columns)
-    families = table.groupby(["model", "forget_size", "metric"])["p"]
-    table["p_holm"] = families.transform(lambda p: holm(p.to_numpy()))
+    columns += ["mean", "low", "high", "boot_low", "boot_high", "n", "n_counts", "p", "family"]
+    table = pd.DataFrame(rows, columns=[*columns, "sure"])
+    families = table.groupby(["model", "forget_size", "family"])["p"]
+    table.insert(len(columns), "p_holm", families.transform(lambda p: holm(p.to_numpy())))
+    table["sure"] = table["sure"].where(table["p_holm"] < 1 - settings.confidence, 0)
     return _arrange_gains(table, settings)
 
 

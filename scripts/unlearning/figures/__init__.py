@@ -8,19 +8,24 @@ from unlearning.figures.attack_roc import attack_roc
 from unlearning.figures.forgetting_histogram import forgetting_histogram
 from unlearning.figures.gains import gains
 from unlearning.figures.memorization import memorization
-from unlearning.figures.privacy_utility import privacy_utility
+from unlearning.figures.pareto import pareto_attack, pareto_outliers
+from unlearning.figures.sensitivity import sensitivity
 from unlearning.figures.solution_space import solution_space
 from unlearning.figures.style import FigureJob, FigureSettings, save
 from unlearning.figures.trajectories import trajectories
 from unlearning.figures.utility import utility
+from unlearning.figures.which_method import which_method
 
 FIGURES = {
+    "which_method": which_method,
+    "solution_space": solution_space,
+    "sensitivity": sensitivity,
     "memorization": memorization,
     "forgetting_histogram": forgetting_histogram,
     "trajectories": trajectories,
     "attack_roc": attack_roc,
-    "privacy_utility": privacy_utility,
-    "solution_space": solution_space,
+    "pareto_outliers": pareto_outliers,
+    "pareto_attack": pareto_attack,
     "gains": gains,
     "utility": utility,
 }

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from unlearning.figures.style import BAND, FigureJob, empty, grid, methods_in, palette
 from unlearning.forgetting import thresholds_of
@@ -51,6 +52,7 @@ def forgetting_histogram(results: dict[str, pd.DataFrame], settings: FigureJob) 
             )
             axis.set_xlim(0, 1)
         row[0].set_ylabel(f"{model}\nsequences")
+        row[0].yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         row[0].set_ylim(0, 1.35 * row[0].get_ylim()[1])  # room for the counts
     for axis, method in zip(axes[0], methods, strict=True):
         axis.set_title(settings.name(method))

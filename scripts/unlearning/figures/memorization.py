@@ -41,7 +41,7 @@ def memorization(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figur
             axis.scatter(
                 x + generator.uniform(-0.14, 0.14, len(own)),
                 own["ma"],
-                s=5,
+                s=6,
                 color=COLOURS[role],
                 alpha=0.4,
                 linewidths=0,
@@ -53,8 +53,8 @@ def memorization(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figur
                 means.index.map(places) + offset - 0.19,
                 means.index.map(places) + offset + 0.19,
                 color=COLOURS[role],
-                linewidth=2.2,
-                path_effects=[withStroke(linewidth=4.5, foreground="white")],
+                linewidth=2,
+                path_effects=[withStroke(linewidth=3, foreground="white")],
                 zorder=3,
             )
         one = table[(table["model"] == model) & (table["unlearner"] == "original")]
@@ -65,7 +65,7 @@ def memorization(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figur
         ]
         axis.set_xticks(range(len(levels)), labels)
         axis.set_title(model)
-        axis.set_ylim(0, 1.02)
+        axis.set_ylim(max(0, table["ma"].min() - 0.05), 1.03)
     axes[0][0].set_ylabel("memorization g(x) = MA of a sequence")
     figure.supxlabel("repetitions in the training text (n sequences); bar: mean", fontsize=9)
     handles, labels = axes[0][0].get_legend_handles_labels()

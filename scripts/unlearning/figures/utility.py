@@ -13,23 +13,26 @@ from unlearning.figures.style import (
     methods_in,
     palette,
 )
+from unlearning.statistics import Interval, mean_interval
+from unlearning.tables import DRAWS
 
 
 def utility(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
-    """Change of every task against the original model, one forget size.
+    """Change of every task against the original model, pooled over forget sizes.
 
     Models down; accuracy and F1 tasks on the left, text (log-perplexity, up is worse) on the right.
+    A bar is the 95 % interval over forget sizes, each the mean over its draws; with one forget size
+    it is the interval over its draws.
 
     Args:
         results: uses utility (the table of averages).
-        settings: order of models, forget size.
+        settings: order of models.
     """
     table = results["utility"]
     methods = methods_in(table)
     if not methods:
         return empty("no run of an unlearner came through")
-    size = settings.shown_size(table)
-    table = table[table["forget_size"] == size]
+    table = _pooled(table[table["unlearner"].isin(methods)])
     models, colours, shapes = settings.model_order(table), palette(methods), markers(methods)
     text = table["metric"] == "nats_per_token"
     groups = [g for g in (table[~text], table[text]) if len(g)]
@@ -50,10 +53,8 @@ def utility(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
             for i, method in enumerate(methods):
                 part = own[own["unlearner"] == method].set_index("task").reindex(names)
                 x = np.arange(len(names)) + (i - (len(methods) - 1) / 2) * 0.8 / len(methods)
-                axis.vlines(
-                    x, part["change_low"], part["change_high"], color=colours[method], lw=1.2
-                )
-                axis.scatter(x, part["change"], s=18, color=colours[method], marker=shapes[method])
+                axis.vlines(x, part["low"], part["high"], color=colours[method], lw=1.2)
+                axis.scatter(x, part["mean"], s=18, color=colours[method], marker=shapes[method])
             for edge in range(1, len(names)):
                 axis.axvline(edge - 0.5, color="#CCCCCC", linewidth=0.6)
             axis.set_xlim(-0.5, len(names) - 0.5)
@@ -69,18 +70,34 @@ def utility(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     for axis, group in zip(axes[0], groups, strict=True):
         is_text = group["metric"].iloc[0] == "nats_per_token"
         axis.set_title("log-perplexity\n(up is worse)" if is_text else "tasks\n(down is worse)")
-    n = table.loc[table["unlearner"].isin(methods), "n"]
     figure.supxlabel(
-        f"mean change against the original model after unlearning {size} sequences; bars: 95 %"
-        f" intervals over n = {n.max()} draws",
+        "mean change against the original model; bars: 95 % intervals over n ="
+        f" {table['n'].max()} {table['n_counts'].iloc[0]}",
         fontsize=8,
     )
     # one odd interval must not squeeze every other one flat
     for column, group in enumerate(groups):
-        means = group.loc[group["unlearner"].isin(methods), "change"].dropna()
+        means = group["mean"].dropna()
         if len(means):
             reach = max(0.02, 1.6 * means.abs().max())
             low, high = axes[0][column].get_ylim()
             axes[0][column].set_ylim(max(low, -reach), min(high, reach))
     method_legend(figure, methods, settings)
     return figure
+
+
+def _pooled(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per model, method and task: the mean change over forget sizes and its interval."""
+    keys = ["model", "unlearner", "task", "metric"]
+    several = table["forget_size"].nunique() > 1
+    rows = []
+    for key, group in table.groupby(keys, sort=False):
+        first = group.iloc[0]
+        change = Interval(first["change"], first["change_low"], first["change_high"], first["n"])
+        if several:
+            change = mean_interval(group["change"])
+        rows.append((*key, first["items"], change.mean, change.low, change.high, change.n))
+    pooled = pd.DataFrame(rows, columns=[*keys, "items", "mean", "low", "high", "n"])
+    return pooled.assign(
+        n_counts="forget sizes, each the mean over its draws" if several else DRAWS
+    )

@@ -5,7 +5,7 @@ import difflib
 from pydantic import Field
 
 from unlearning.errors import InputError
-from unlearning.metrics import METRICS
+from unlearning.metrics import HEADLINE, METRICS
 from unlearning.settings import settings_class
 
 
@@ -90,8 +90,8 @@ class SolutionSettings:
             f" {METRICS[self.attack_metric].label} ({self.attack_metric}) at most"
             f" {self.max_attack:g}; among the feasible the"
             f" {'highest' if utility.better == 'higher' else 'lowest'} {utility.label}"
-            f" ({self.utility_metric}) wins; the lead is sure if the paired interval over draws"
-            " excludes 0 against every other feasible method"
+            f" ({self.utility_metric}) wins; the lead is sure if the paired intervals over draws"
+            " (Student's and the bootstrap's) exclude 0 against every other feasible method"
         )
 
 
@@ -111,3 +111,20 @@ class ClaimRules:
 
     nats_margin: float = Field(default=0.10, ge=0)
     """A rise of log-perplexity, nats per token, that counts as no harm."""
+
+
+@settings_class
+class FigureSettings:
+    """What the figures show."""
+
+    names: dict[str, str] = Field(default_factory=dict)
+    """Display names of methods by label, over the registered ones."""
+
+    forget_size: int | None = None
+    """The forget size shown where one must be chosen; null is the middle one."""
+
+    seed: int | None = None
+    """The forget-set draw whose single sequences are traced; null is the first."""
+
+    gain_metrics: tuple[str, ...] = HEADLINE
+    """Metrics of the forest plot of paired differences."""
