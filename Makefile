@@ -54,7 +54,7 @@ schema: $(READY)
 
 # what an experiment would cost: make plan CONFIG=config/paper.yaml
 plan: $(READY)
-	@python scripts/plan.py --configfile $(CONFIG) --rates benchmarks/rates.json
+	@python benchmarks/plan.py --configfile $(CONFIG)
 
 # the figures and verdicts that the README shows, from a finished demo; needs a Chromium
 SHOWN = $(shell grep -o 'docs/figures/[a-z_]*\.png' README.md)

@@ -60,8 +60,7 @@ def test_work_grows_with_the_model_and_the_forget_set(paper):
 
 def test_the_plan_is_printed_before_anything_starts():
     done = subprocess.run(
-        [sys.executable, "scripts/plan.py", "--configfile", str(PAPER)]
-        + ["--rates", "benchmarks/rates.json"],
+        [sys.executable, "benchmarks/plan.py", "--configfile", str(PAPER)],
         cwd=ROOT,
         env=environment(),
         capture_output=True,

@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
 from unlearning.configuration import check
 from unlearning.console import run
 from unlearning.errors import InputError
@@ -147,7 +149,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--configfile", type=Path, required=True)
     parser.add_argument(
-        "--rates", type=Path, required=True, help="JSON of benchmarks/rates.py: measured rates"
+        "--rates",
+        type=Path,
+        default=Path(__file__).with_name("rates.json"),
+        help="measured rates, JSON of rates.py",
     )
     arguments = parser.parse_args()
     config = check(yaml.safe_load(arguments.configfile.read_text(encoding="utf-8")))
