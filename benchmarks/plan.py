@@ -1,8 +1,9 @@
 """What an experiment costs, before anything starts: jobs, hours, memory, disk, downloads.
 
-Floating-point operations follow from the config and the models' sizes; seconds follow from them and
-from rates that `benchmarks/rates.py` measured. The number of epochs and of tokens that are decoded
-is not known beforehand; what is assumed stands beside the figures.
+Floating-point operations follow from the config and the models' sizes; seconds follow from them
+and from rates that `benchmarks/rates.py` measured; rates of a machine "(assumed)" are guesses until
+a measurement takes their place. The number of epochs and of tokens that are decoded is not known
+beforehand; what is assumed stands beside the figures.
 """
 
 import argparse
