@@ -12,14 +12,17 @@ TABLES = expand(
         "original",
         "cost",
         "per_run",
+        "attack_suite",
     ],
 )
+SUITE = f"{RESULTS}/tables/attack_suite.csv"
 # every figure, in the order of the report -> the kind of evidence it is
 FIGURE_KINDS = {
     "memorization": "Memorization",
     "forgetting_histogram": "Memorization",
     "trajectories": "Memorization",
     "attack_roc": "Privacy",
+    "attack_suite": "Privacy",
     "privacy_utility": "Privacy",
     "utility": "Utility",
     "gains": "Methods",
@@ -40,10 +43,8 @@ rule attack:
         script=script("attack.py"),
         code=code("attack.py"),
         membership=f"{RESULTS}/membership.parquet",
-        thresholds=f"{RESULTS}/thresholds.csv",
     output:
-        runs=f"{RESULTS}/attack_runs.parquet",
-        exposed=f"{RESULTS}/attack_exposed.csv",
+        f"{RESULTS}/attack_runs.parquet",
     log:
         f"{LOGS}/attack.log",
     benchmark:
@@ -58,8 +59,43 @@ rule attack:
         settings=as_json(**CONFIG["attack"]),
         folder=folder_of,
     shell:
-        "python {input.script} --membership {input.membership} --thresholds {input.thresholds}"
-        " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
+        "python {input.script} --membership {input.membership} --settings {params.settings:q}"
+        " --output {params.folder} > {log} 2>&1"
+
+
+rule attack_suite:
+    input:
+        script=script("attack_suite.py"),
+        code=code("attack_suite.py", attack_files(CONFIG["attacks"])),
+        membership=f"{RESULTS}/membership.parquet",
+        probes=f"{RESULTS}/probes.parquet",
+        thresholds=f"{RESULTS}/thresholds.csv",
+    output:
+        runs=f"{RESULTS}/attack_suite_runs.parquet",
+        scores=f"{RESULTS}/attack_suite_scores.parquet",
+        exposed=f"{RESULTS}/attack_exposed.csv",
+        table=SUITE,
+    log:
+        f"{LOGS}/attack_suite.log",
+    benchmark:
+        f"{LOGS}/benchmarks/attack_suite.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(2000),
+        runtime=30,
+    params:
+        settings=as_json(
+            attacks=CONFIG["attacks"],
+            attack=CONFIG["attack"],
+            tables=CONFIG["tables"] | {"models": MODELS},
+        ),
+        folder=folder_of,
+    shell:
+        "python {input.script} --membership {input.membership} --probes {input.probes}"
+        " --thresholds {input.thresholds} --settings {params.settings:q}"
+        " --output {params.folder} > {log} 2>&1"
 
 
 rule make_tables:
@@ -70,11 +106,12 @@ rule make_tables:
         memorization=f"{RESULTS}/memorization.parquet",
         membership=f"{RESULTS}/membership.parquet",
         attack_runs=f"{RESULTS}/attack_runs.parquet",
+        suite_runs=f"{RESULTS}/attack_suite_runs.parquet",
         utility=f"{RESULTS}/utility.parquet",
         runs=f"{RESULTS}/runs.parquet",
         thresholds=f"{RESULTS}/thresholds.csv",
     output:
-        TABLES,
+        [path for path in TABLES if path != SUITE],
     log:
         f"{LOGS}/make_tables.log",
     benchmark:
@@ -91,7 +128,8 @@ rule make_tables:
     shell:
         "python {input.script} --sequences {input.sequences} --memorization {input.memorization}"
         " --membership {input.membership} --attack-runs {input.attack_runs}"
-        " --utility {input.utility} --runs {input.runs} --thresholds {input.thresholds}"
+        " --suite-runs {input.suite_runs} --utility {input.utility} --runs {input.runs}"
+        " --thresholds {input.thresholds}"
         " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
 
 
@@ -193,7 +231,7 @@ rule record_provenance:
 rule draw_figures:
     input:
         script=script("draw_figures.py"),
-        code=code("draw_figures.py"),
+        code=code("draw_figures.py", attack_files(CONFIG["attacks"])),
         sequences=f"{RESULTS}/sequences.parquet",
         memorization=f"{RESULTS}/memorization.parquet",
         membership=f"{RESULTS}/membership.parquet",
@@ -203,6 +241,7 @@ rule draw_figures:
         gains=f"{RESULTS}/tables/gains.csv",
         utility=f"{RESULTS}/tables/utility.csv",
         solution_space=f"{RESULTS}/tables/solution_space.csv",
+        attack_suite=SUITE,
     output:
         [
             report(
@@ -232,4 +271,5 @@ rule draw_figures:
         " --membership {input.membership} --history {input.history}"
         " --thresholds {input.thresholds} --main {input.main} --gains {input.gains}"
         " --utility {input.utility} --solution-space {input.solution_space}"
+        " --attack-suite {input.attack_suite}"
         " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"

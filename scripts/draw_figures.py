@@ -8,7 +8,7 @@ from unlearning.figures import FIGURES, FigureJob, save
 from unlearning.tables import read_rows, read_table
 
 ROWS = ("sequences", "memorization", "membership", "history")
-TABLES = ("thresholds", "main", "gains", "utility", "solution-space")
+TABLES = ("thresholds", "main", "gains", "utility", "solution-space", "attack-suite")
 
 
 def main() -> None:

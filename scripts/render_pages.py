@@ -7,7 +7,7 @@ from pathlib import Path
 from unlearning.console import run
 from unlearning.files import replacing
 from unlearning.pages import claims_page, main_page, plain_page
-from unlearning.tables import read_table
+from unlearning.tables import ALL, read_table
 
 SHOWN = (
     "ma", "ma_max", "el", "under_forgotten_calibrated", "over_forgotten_calibrated",
@@ -26,6 +26,8 @@ def main() -> None:
     arguments = parser.parse_args()
     for path in arguments.tables:
         table, name = read_table(path), path.stem
+        if name == "attack_suite":
+            table = table[(table["model"] == ALL) & table["metric"].isin(["auc", "difference"])]
         if name == "main":
             content = main_page("Main table", AVERAGED, table, SHOWN)
         else:
