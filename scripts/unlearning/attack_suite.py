@@ -25,7 +25,7 @@ from unlearning.attacks.membership import (
 )
 from unlearning.forgetting import thresholds_of
 from unlearning.settings.analysis import AttackSettings
-from unlearning.statistics import percentile_interval, resample_indices, resample_weights
+from unlearning.statistics import resample_indices, resample_weights
 from unlearning.tables import ALL, CELLS, DRAWS, TableJob, arrange
 
 WAY = ["attack", "variant", "measure"]
@@ -82,36 +82,50 @@ def effects(rows: pd.DataFrame, settings: AttackSettings) -> pd.DataFrame:
         non-member's, ties half; forget and unseen, the mean values; difference, forget less
         unseen. NaN where members or non-members have no finite value (a diverged run).
     """
-    parts = [pd.DataFrame(columns=RUN_COLUMNS)]
-    for key, run in rows.groupby(KEYS, sort=True):
-        generator = np.random.default_rng([settings.seed, crc32("/".join(map(str, key)).encode())])
-        resamples: dict[tuple[str, int], np.ndarray] = {}
+    values, member = rows["value"].to_numpy(float), (rows["split"] == "forget").to_numpy()
+    run_of = rows.groupby(KEYS, sort=True).ngroup().to_numpy()
+    way_of = rows.groupby(WAY, sort=False).ngroup().to_numpy()
+    order = np.lexsort([way_of, run_of])
+    cuts = np.flatnonzero(np.diff(run_of[order]) | np.diff(way_of[order])) + 1
+    groups = np.split(order, cuts) if len(rows) else []
+    firsts = rows.iloc[[places[0] for places in groups]].reset_index(drop=True)
+    samples = np.empty((len(groups), len(METRICS), 3))
+    counts = np.empty((len(groups), 2), dtype=int)
+    quantiles = (0.5 - settings.confidence / 2, 0.5 + settings.confidence / 2)
+    previous, weights = -1, {}
+    for number, places in enumerate(groups):
+        if run_of[places[0]] != previous:
+            previous = run_of[places[0]]
+            key = "/".join(map(str, firsts.loc[number, KEYS]))
+            generator = np.random.default_rng([settings.seed, crc32(key.encode())])
+            weights = {}  # one set of resamples for all attacks of a run
+        sides = []
+        for side in (True, False):
+            group = values[places[member[places] == side]]
+            group = group[np.isfinite(group)]
+            if (side, len(group)) not in weights:
+                weights[side, len(group)] = _weights(len(group), settings.resamples, generator)
+            sides += [group, weights[side, len(group)]]
+        inside, mine, outside, theirs = sides
+        found = resampled(inside, outside, mine, theirs)
+        counts[number] = len(inside), len(outside)
+        samples[number, :, 0] = found[:, 0]
+        samples[number, :, 1:] = np.quantile(found[:, 1:], quantiles, axis=1).T
+    table = firsts.loc[firsts.index.repeat(len(METRICS)), [*KEYS, *WAY]].reset_index(drop=True)
+    table["metric"] = np.tile(METRICS, len(groups))
+    table[["value", "low", "high"]] = samples.reshape(-1, 3)
+    table[["members", "non_members"]] = counts.repeat(len(METRICS), axis=0)
+    return table[RUN_COLUMNS]
 
-        def weights_of(group: str, n: int, drawn=resamples, source=generator) -> np.ndarray:
-            # one set of resamples for all attacks of a run; the first row is the sample itself
-            if (group, n) not in drawn:
-                weights = resample_weights(resample_indices(n, settings.resamples, source))
-                drawn[group, n] = np.concatenate([np.ones((1, n)), weights])
-            return drawn[group, n]
 
-        for way, part in run.groupby(WAY, sort=False):
-            groups = [part.loc[part["split"] == split, "value"] for split in ("forget", "unseen")]
-            inside, outside = map(finite, groups)
-            table = pd.DataFrame({"metric": METRICS})
-            table[["value", "low", "high"]] = np.nan
-            if len(inside) and len(outside):
-                samples = resampled(
-                    inside,
-                    outside,
-                    weights_of("members", len(inside)),
-                    weights_of("non-members", len(outside)),
-                )
-                table["value"] = samples[:, 0]
-                low_high = [percentile_interval(s[1:], settings.confidence) for s in samples]
-                table[["low", "high"]] = low_high
-            named = dict(zip([*KEYS, *WAY], [*key, *way], strict=True))
-            parts.append(table.assign(**named, members=len(inside), non_members=len(outside)))
-    return together(parts)[RUN_COLUMNS]
+def _weights(n: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
+    """How often each of n values occurs in each resample; first the sample itself, (B + 1, n)."""
+    drawn = (
+        resample_weights(resample_indices(n, resamples, generator))
+        if n
+        else np.empty((resamples, 0))
+    )
+    return np.concatenate([np.ones((1, n)), drawn])
 
 
 def resampled(
@@ -125,6 +139,8 @@ def resampled(
         weights: how often each member occurs in each resample, (B, N).
         others: the same for non-members, (B, M).
     """
+    if not len(inside) or not len(outside):
+        return np.full((len(METRICS), len(weights)), np.nan)
     wins = (inside[:, None] > outside) + 0.5 * (inside[:, None] == outside)
     n, m = len(inside), len(outside)
     area = np.einsum("bm,bm->b", weights @ wins, others) / (n * m)

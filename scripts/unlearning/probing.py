@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -15,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from unlearning import attacks
+from unlearning.memorization import TokenScores, score_tokens
 from unlearning.settings import settings_class
 
 COLUMNS = ["attack", "variant", "measure", "sequence_id", "value"]
@@ -56,6 +58,11 @@ class Target:
     forget: np.ndarray
     settings: ProbeSettings
     tokenizer: Path | None = None
+
+    @cached_property
+    def before(self) -> TokenScores:
+        """Scores of all sequences on the model as it came, without moments."""
+        return score_tokens(self.model, self.tokens, moments=False)
 
     def rows(self, variant: str, **measures: np.ndarray) -> pd.DataFrame:
         """One row per measure and sequence, from arrays (N,)."""

@@ -89,62 +89,103 @@ def score(membership: pd.DataFrame, settings: Settings) -> pd.DataFrame:
             ("black_box", own),
             ("with_original", np.concatenate([own, changes], axis=1)),
         ):
-            found = {variant: cross_fitted(columns, member, settings, generator)}
+            labels = {variant: member}
             if settings.permuted:
-                shuffled = generator.permutation(member)
-                values = cross_fitted(columns, shuffled, settings, generator)
-                found[f"{variant}_permuted"] = as_labelled(values, shuffled, member)
-            parts += [
-                run[[*keys, "sequence_id", "split", "half"]].assign(
-                    variant=name, measure="log_odds", value=values
-                )
-                for name, values in found.items()
-            ]
+                labels[f"{variant}_permuted"] = generator.permutation(member)
+            values = cross_fitted(columns, np.stack([*labels.values()]), settings, generator)
+            for (name, label), value in zip(labels.items(), values, strict=True):
+                # those of permuted members stand where the true members are
+                ordered = np.empty_like(value)
+                ordered[member], ordered[~member] = value[label], value[~label]
+                part = run[[*keys, "sequence_id", "split", "half"]]
+                parts.append(part.assign(variant=name, measure="log_odds", value=ordered))
     return pd.concat(parts, ignore_index=True)
 
 
-def as_labelled(values: np.ndarray, shuffled: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Values reordered so that those of permuted members stand where the true members are."""
-    ordered = np.empty_like(values)
-    ordered[member], ordered[~member] = values[shuffled], values[~shuffled]
-    return ordered
-
-
 def cross_fitted(
-    features: np.ndarray, member: np.ndarray, settings: Settings, generator: np.random.Generator
+    features: np.ndarray, labels: np.ndarray, settings: Settings, generator: np.random.Generator
 ) -> np.ndarray:
-    """(N,) mean log-odds of each sequence over the fits that had not seen it.
+    """(L, N) mean log-odds of each sequence over the fits that had not seen it.
 
     Args:
-        features: (N, d); rows that are not finite take no part.
-        member: (N,) bool.
+        features: (N, d); rows that are not finite take no part and have NaN.
+        labels: (L, N) bool, each a labelling of its own.
         settings: folds, repeats, penalty.
         generator: draws the folds.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import RepeatedStratifiedKFold
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    values = np.full(len(features), np.nan)
+    values = np.full(labels.shape, np.nan)
     used = np.isfinite(features).all(axis=1)
-    x, y = features[used], member[used]
-    if min(y.sum(), (~y).sum()) < settings.folds:
-        return values
-    folds = RepeatedStratifiedKFold(
-        n_splits=settings.folds,
-        n_repeats=settings.repeats,
-        random_state=int(generator.integers(2**31)),
-    )
-    odds = np.zeros(len(x))
-    for known, judged in folds.split(x, y):
-        # few members among many: balanced weights keep the intercept from swallowing them
-        attacker = make_pipeline(
-            StandardScaler(),
-            LogisticRegression(
-                C=1 / settings.penalty, class_weight="balanced", solver="newton-cholesky"
-            ),
+    for value, label in zip(values, labels[:, used], strict=True):
+        if min(label.sum(), (~label).sum()) < settings.folds:
+            return values
+        fold = np.stack(
+            [folds_of(label, settings.folds, generator) for _ in range(settings.repeats)]
         )
-        odds[judged] += attacker.fit(x[known], y[known]).decision_function(x[judged])
-    values[used] = odds / settings.repeats
+        judged = np.concatenate([fold == number for number in range(settings.folds)])
+        odds = log_odds(features[used], label, ~judged, settings.penalty)
+        value[used] = (odds * judged).sum(axis=0) / settings.repeats
     return values
+
+
+def folds_of(label: np.ndarray, folds: int, generator: np.random.Generator) -> np.ndarray:
+    """(N,) fold of each sequence, members and non-members spread evenly."""
+    fold = np.empty(len(label), dtype=int)
+    for group in (np.flatnonzero(label), np.flatnonzero(~label)):
+        fold[generator.permutation(group)] = np.arange(len(group)) % folds
+    return fold
+
+
+def log_odds(
+    features: np.ndarray, label: np.ndarray, known: np.ndarray, penalty: float
+) -> np.ndarray:
+    """Log-odds by many logistic regressions at once, each fitted on some of the sequences.
+
+    Features are standardised on what is known, classes weigh the same, the intercept is free: what
+    scikit-learn's pipeline of StandardScaler and LogisticRegression(C=1/penalty,
+    class_weight="balanced") does. That takes milliseconds a fit, of which an analysis has
+    thousands; Newton's method on all fits together takes less for all. The tests hold them equal.
+
+    Args:
+        features: (N, d), finite.
+        label: (N,) bool, both classes known in each fit.
+        known: (F, N) bool, the sequences that each fit sees.
+        penalty: of half the squared coefficients.
+
+    Returns:
+        (F, N) for all sequences, seen or not.
+    """
+    size = known.sum(axis=1)[:, None, None]
+    mean = (known[:, :, None] * features).sum(axis=1, keepdims=True) / size
+    centred = features - mean
+    spread = np.sqrt((known[:, :, None] * centred**2).sum(axis=1, keepdims=True) / size)
+    rounding = 1e-12 * np.abs(mean)  # a feature that does not vary says nothing
+    scaled = centred / np.where(spread > rounding, spread, 1.0)
+    design = np.concatenate([np.ones((*scaled.shape[:2], 1)), scaled], axis=2)
+    members = (known & label).sum(axis=1, keepdims=True)
+    others = known.sum(axis=1, keepdims=True) - members
+    weight = known * np.where(label, 0.5 / members, 0.5 / others) * known.sum(axis=1, keepdims=True)
+    ridge = np.diag([0.0, *[penalty] * features.shape[1]])
+
+    def objective(theta: np.ndarray) -> np.ndarray:
+        odds = np.einsum("fnd,fd->fn", design, theta)
+        losses = np.logaddexp(0.0, np.where(label, -odds, odds))
+        return (weight * losses).sum(axis=1) + 0.5 * (theta @ ridge * theta).sum(axis=1)
+
+    theta = np.zeros((len(known), design.shape[2]))
+    value = objective(theta)
+    for _ in range(100):
+        chance = 1 / (1 + np.exp(-np.einsum("fnd,fd->fn", design, theta)))
+        slope = np.einsum("fnd,fn->fd", design, weight * (chance - label)) + theta @ ridge
+        if np.abs(slope).max() < 1e-9:
+            break
+        bend = (design * (weight * chance * (1 - chance))[:, :, None]).transpose(0, 2, 1) @ design
+        step = np.linalg.solve(bend + ridge, slope[:, :, None])[:, :, 0]
+        length = np.ones(len(known))
+        for _ in range(30):  # halve the steps that overshoot
+            tried = objective(theta - length[:, None] * step)
+            over = tried > value + 1e-12 * np.abs(value)
+            if not over.any():
+                break
+            length[over] /= 2
+        theta, value = theta - length[:, None] * step, tried
+    return np.einsum("fnd,fd->fn", design, theta)

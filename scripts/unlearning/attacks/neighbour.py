@@ -71,8 +71,7 @@ def probe(target: Target, settings: Settings) -> pd.DataFrame:
         losses = losses.reshape(len(target.ids), -1)
     else:
         variant, losses = "masked_model", losses_of(target, masked_rewrites(target, settings))
-    own = score_tokens(target.model, target.tokens, moments=False).loss
-    excess = losses.mean(axis=1) - own
+    excess = losses.mean(axis=1) - target.before.loss
     return target.rows(variant, excess=excess, absolute=np.abs(excess))
 
 

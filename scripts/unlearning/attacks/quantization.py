@@ -49,7 +49,7 @@ def probe(target: Target, settings: Settings) -> pd.DataFrame:
 
     from unlearning.memorization import score_tokens
 
-    before = score_tokens(target.model, target.tokens, moments=False)
+    before = target.before
     matrices = block_matrices(target.model)
     parts = []
     for bits in settings.bits:

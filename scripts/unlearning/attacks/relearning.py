@@ -61,7 +61,7 @@ def probe(target: Target, settings: Settings) -> pd.DataFrame:
     members = np.flatnonzero(target.forget)
     members = np.random.default_rng(settings.seed).permutation(members)
     unseen = np.flatnonzero(~target.forget)
-    before = score_tokens(target.model, target.tokens, moments=False)
+    before = target.before  # measured now: the weights are about to change
     ma, loss = np.full((2, len(target.ids)), np.nan)
     ma[unseen] = loss[unseen] = 0.0
     folds = np.array_split(members, min(settings.folds, len(members)))
