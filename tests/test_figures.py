@@ -40,8 +40,15 @@ def folder(tmp_path_factory):
             patch,
             "attack",
             membership=paths["membership"],
-            thresholds=paths["thresholds"],
             settings='{"resamples": 10}',
+            output=home,
+        )
+        blocks = '{"relearning": {}, "quantization": {}, "learned_attacker": {"repeats": 1}}'
+        call(
+            patch,
+            "attack_suite",
+            **{name: paths[name] for name in ("membership", "probes", "thresholds")},
+            settings=f'{{"attacks": {blocks}, "attack": {{"resamples": 10}}}}',
             output=home,
         )
         names = ("sequences", "memorization", "membership", "utility", "runs", "thresholds")
@@ -50,6 +57,7 @@ def folder(tmp_path_factory):
             "make_tables",
             **{name: paths[name] for name in names},
             attack_runs=home / "attack_runs.parquet",
+            suite_runs=home / "attack_suite_runs.parquet",
             settings=MODELS,
             output=home / "tables",
         )
@@ -66,7 +74,7 @@ def folder(tmp_path_factory):
 
 def options_of_figures(folder: Path) -> dict[str, Path]:
     rows = ("sequences", "memorization", "membership", "history")
-    tables = ("main", "gains", "utility", "solution_space")
+    tables = ("main", "gains", "utility", "solution_space", "attack_suite")
     return (
         {name: folder / f"{name}.parquet" for name in rows}
         | {name: folder / "tables" / f"{name}.csv" for name in tables}
@@ -95,6 +103,7 @@ def test_the_analysis_writes_its_files(folder):
         "solution_space",
         "original",
         "cost",
+        "attack_suite",
     ]
     assert {f"{name}.csv" for name in tables} <= made
 
@@ -105,6 +114,7 @@ def test_a_second_run_makes_the_same_tables(folder, tmp_path, monkeypatch):
         monkeypatch,
         "make_tables",
         **{name: folder / f"{name}.parquet" for name in names},
+        suite_runs=folder / "attack_suite_runs.parquet",
         thresholds=folder / "thresholds.csv",
         settings=MODELS,
         output=tmp_path,
@@ -164,7 +174,7 @@ def test_a_size_or_draw_that_was_not_run_is_named(results):
 
 def test_the_analysis_imports_no_torch():
     code = (
-        "import sys; import unlearning.figures, unlearning.claims, unlearning.attacks.membership;"
+        "import sys; import unlearning.figures, unlearning.claims, unlearning.attack_suite;"
         " sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=False).returncode == 0

@@ -17,11 +17,12 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from running import ROOT, SMOKE, copy_project, environment, snakemake
+from unlearning import attacks
 from unlearning.sequences import tokens_of
 
 KEYS = ["model", "forget_size", "unlearner", "seed"]
 UNLEARNERS = {"ga", "sga", "ta", "tau", "sga_each", "ta_then_sga"}
-TABLES = ["main", "outliers", "attack", "utility", "gains", "solution_space"]
+TABLES = ["main", "outliers", "attack", "attack_suite", "utility", "gains", "solution_space"]
 
 
 @pytest.fixture(scope="session")
@@ -131,6 +132,22 @@ def test_the_main_table_is_the_mean_of_the_rows_it_is_made_of(results):
     np.testing.assert_allclose(got[expected.index], expected, rtol=1e-6)
 
 
+def test_every_attack_judged_every_run_beside_its_control(results):
+    runs = pd.read_parquet(results / "attack_suite_runs.parquet")
+    assert set(runs["attack"]) == set(attacks.names())
+    per_attack = runs.drop_duplicates([*KEYS, "attack"]).groupby("attack").size()
+    assert (per_attack == 2 * 8 * 2).all()
+    probes = pd.read_parquet(results / "probes.parquet")
+    cells = probes.groupby([*KEYS, "attack", "variant", "measure", "split"]).size().unstack()
+    assert (cells["forget"] == cells.index.get_level_values("forget_size")).all()
+    assert (cells["unseen"] == 16).all()
+    stretch = probes.query("measure == 'stretch' and split == 'forget'")
+    stretch = stretch.groupby("unlearner")["value"].mean()
+    assert stretch["original"] > stretch["control"] + 0.1
+    exposed = pd.read_csv(results / "attack_exposed.csv")
+    assert exposed["why"].notna().all()
+
+
 def test_every_claim_has_a_verdict_with_numbers(results):
     claims = json.loads((results / "claims.json").read_text())
     assert [claim["id"] for claim in claims] == [f"C{i}" for i in range(1, 8)]
@@ -229,7 +246,8 @@ def same_results(left: Path, right: Path) -> None:
     for path in sorted((left / "tables").glob("*.csv")):
         if path.stem != "cost":
             assert path.read_bytes() == (right / "tables" / path.name).read_bytes(), path.name
-    for name in ("memorization", "history", "utility", "membership", "attack_runs"):
+    names = ("memorization", "history", "utility", "membership", "attack_runs")
+    for name in (*names, "probes", "attack_suite_scores", "attack_suite_runs"):
         mine, theirs = (pd.read_parquet(run / f"{name}.parquet") for run in (left, right))
         pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
     assert (left / "claims.json").read_bytes() == (right / "claims.json").read_bytes()

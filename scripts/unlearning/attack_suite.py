@@ -6,7 +6,7 @@ on the same model. Every effect stands beside the control's: the model trained w
 under the same attack, on the same forget set.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from zlib import crc32
 
@@ -15,14 +15,7 @@ import pandas as pd
 from scipy import special
 
 from unlearning import attacks
-from unlearning.attacks.membership import (
-    BLACK_BOX,
-    KEYS,
-    distances_of,
-    finite,
-    split_run,
-    with_scores,
-)
+from unlearning.attacks.membership import BLACK_BOX, KEYS
 from unlearning.forgetting import thresholds_of
 from unlearning.settings.analysis import AttackSettings
 from unlearning.statistics import resample_indices, resample_weights
@@ -216,51 +209,68 @@ def learned_success(runs: pd.DataFrame) -> pd.DataFrame:
 # The most exposed --------------------------------------------------------------------------------
 
 
-def standing_out(rows: pd.DataFrame) -> pd.DataFrame:
-    """How far each forget-set sequence stands out under each attack that can give a reason.
+FOUND = [*KEYS, "sequence_id", "why", "score", "value", "distance"]
+
+
+def distances(values: pd.DataFrame, reference: pd.DataFrame, least_spread: float) -> pd.Series:
+    """How far values lie from those of unseen sequences of the same run.
 
     Args:
-        rows: the suite's rows of one run.
+        values: columns `KEYS` and value.
+        reference: the same of the unseen sequences.
+        least_spread: counts as their standard deviation where it is smaller.
 
     Returns:
-        Columns sequence_id, why, score (the attack), value, distance: from the median of the
-        unseen sequences, in their standard deviations; positive = more of it is given away.
+        Distance from their median in standard deviations, indexed as `values`; NaN where they do
+        not differ or are fewer than two.
     """
-    parts = [pd.DataFrame(columns=["sequence_id", "why", "score", "value", "distance"])]
+    fixed = reference.groupby(KEYS)["value"].agg(["median", "std"])
+    joined = values[KEYS].merge(fixed, left_on=KEYS, right_index=True, how="left")
+    spread = joined["std"].clip(lower=least_spread)
+    return (values["value"] - joined["median"]) / spread.where(spread > 0)
+
+
+def standing_out(rows: pd.DataFrame) -> pd.DataFrame:
+    """How far forget-set sequences stand out under each attack that can give a reason.
+
+    Args:
+        rows: the suite's rows, `ROW_COLUMNS`.
+
+    Returns:
+        Columns `FOUND`: why, score (the attack), value of the attack's first variant, distance
+        from unseen sequences (positive = more of the sequence is given away).
+    """
+    parts = [pd.DataFrame(columns=FOUND)]
     for name, part in rows.groupby("attack", sort=False):
-        first = part["variant"] == part["variant"].iloc[0]
+        part = part[part["variant"] == part["variant"].iloc[0]]
         for measure, reason in attacks.load(name).REASONS.items():
-            values = part[first & (part["measure"] == measure)]
-            fixed = finite(values.loc[values["split"] == "unseen", "value"])
-            members = values[values["split"] == "forget"].dropna(subset="value")
-            spread = max(fixed.std(ddof=1), reason.least_spread) if len(fixed) > 1 else 0.0
-            if spread > 0 and len(members):
-                distance = (members["value"] - np.median(fixed)) / spread
-                table = members[["sequence_id", "value"]]
-                parts.append(table.assign(why=reason.text, score=name, distance=distance))
+            values = part[part["measure"] == measure]
+            inside, outside = (values[values["split"] == s] for s in ("forget", "unseen"))
+            distance = distances(inside, outside, reason.least_spread)
+            table = inside.assign(why=reason.text, score=name, distance=distance)
+            parts.append(table[FOUND])
     return together(parts)
 
 
-def black_box(run: pd.DataFrame) -> pd.DataFrame:
-    """The same for the basic attack's scores of one run, in both directions.
+def black_box(membership: pd.DataFrame) -> pd.DataFrame:
+    """The same for the basic attack's scores, in both directions, from the "threshold" half.
 
     Args:
-        run: rows of one run, as `with_scores` returns them.
+        membership: rows per run and sequence, with the raw scores.
     """
-    members, _, reference = split_run(run)
-    distances = distances_of(members, reference)
-    parts = [pd.DataFrame(columns=["sequence_id", "why", "score", "value", "distance"])]
-    for score, signed in distances.items():
-        table = pd.DataFrame(
-            {
-                "sequence_id": members["sequence_id"],
-                "why": np.where(signed > 0, "still memorized", "over-forgotten"),
-                "score": score,
-                "value": BLACK_BOX[score] * members[score],
-                "distance": signed.abs(),
-            }
+    parts = []
+    inside = membership[membership["split"] == "forget"]
+    outside = membership[membership["half"] == "threshold"]
+    for score, sign in BLACK_BOX.items():
+        one, other = (table[KEYS].assign(value=sign * table[score]) for table in (inside, outside))
+        signed = distances(one, other, 0.0)
+        table = inside[[*KEYS, "sequence_id"]].assign(
+            why=np.where(signed > 0, "still memorized", "over-forgotten"),
+            score=score,
+            value=inside[score],
+            distance=signed.abs(),
         )
-        parts.append(table[np.isfinite(table["distance"])])
+        parts.append(table[FOUND])
     return together(parts)
 
 
@@ -287,43 +297,28 @@ def exposed(
         much. A diverged run has no rows.
 
     Raises:
-        InputError: as `with_scores`, or a model without thresholds.
+        InputError: a model without thresholds.
     """
-    parts = [pd.DataFrame(columns=EXPOSED_COLUMNS)]
-    suite = {key: part for key, part in rows.groupby(KEYS)}
-    for key, run in with_scores(membership).groupby(KEYS, sort=True):
-        found = [black_box(run), standing_out(suite[key])] if key in suite else [black_box(run)]
-        found = [part for part in found if len(part)]
-        if not found:
-            continue
-        table = pd.concat(found, ignore_index=True)
-        table = table.sort_values(
-            ["distance", "sequence_id"], ascending=[False, True], kind="stable"
-        )
-        best = table.drop_duplicates("sequence_id").head(settings.exposed)
-        known = run.set_index("sequence_id")
-        band = thresholds_of(thresholds, str(key[0])).calibrated
-        ma = known.loc[best["sequence_id"], "raw_ma"].to_numpy(float)
-        parts.append(
-            best.rename(columns={"distance": "exposure"}).assign(
-                **dict(zip(KEYS, key, strict=True)),
-                rank=range(1, len(best) + 1),
-                also=list(_other_reasons(best, table)),
-                ma=ma,
-                loss=known.loc[best["sequence_id"], "raw_loss"].to_numpy(float),
-                band=np.select(
-                    [band.under_forgotten(ma), band.over_forgotten(ma)],
-                    ["under-forgotten", "over-forgotten"],
-                    default="inside",
-                ),
-            )[EXPOSED_COLUMNS]
-        )
-    return together(parts)
-
-
-def _other_reasons(best: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
-    """For each of the best, its further reasons, strongest first."""
-    strong = table[table["distance"] >= STANDS_OUT]
-    for row in best.itertuples():
-        own = strong[strong["sequence_id"] == row.sequence_id]["why"].drop_duplicates()
-        yield "; ".join(why for why in own if why != row.why)
+    found = pd.concat([black_box(membership), standing_out(rows)], ignore_index=True)
+    found = found[np.isfinite(found["distance"].astype(float))]
+    found = found.sort_values(
+        [*KEYS, "distance", "sequence_id"],
+        ascending=[True] * len(KEYS) + [False, True],
+        kind="stable",
+    )
+    one = [*KEYS, "sequence_id"]
+    best = found.drop_duplicates(one).groupby(KEYS).head(settings.exposed)
+    best = best.rename(columns={"distance": "exposure"})
+    best["rank"] = best.groupby(KEYS).cumcount() + 1
+    further = found[found["distance"] >= STANDS_OUT].merge(best[[*one, "why"]], on=one)
+    further = further[further["why_x"] != further["why_y"]].drop_duplicates([*one, "why_x"])
+    further = further.groupby(one)["why_x"].agg("; ".join).rename("also").reset_index()
+    best = best.merge(further, on=one, how="left").fillna({"also": ""})
+    best = best.merge(membership[[*one, "ma", "loss"]], on=one, how="left")
+    best["band"] = "inside"
+    for model, part in best.groupby("model"):
+        band = thresholds_of(thresholds, str(model)).calibrated
+        g = part["ma"].to_numpy(float)
+        best.loc[part.index[band.under_forgotten(g)], "band"] = "under-forgotten"
+        best.loc[part.index[band.over_forgotten(g)], "band"] = "over-forgotten"
+    return best[EXPOSED_COLUMNS]

@@ -236,23 +236,3 @@ def attack_all(membership: pd.DataFrame, settings: AttackSettings) -> pd.DataFra
     for key, run in with_scores(membership).groupby(KEYS, sort=True):
         rows += [dict(zip(KEYS, key, strict=True)) | row for row in attack_run(run, settings)]
     return pd.DataFrame(rows, columns=RUN_COLUMNS)
-
-
-def distances_of(members: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
-    """How far each member's black-box scores lie from those of unseen sequences.
-
-    Args:
-        members: rows of one run, as `with_scores` returns them.
-        reference: the unseen "threshold" half of the same run.
-
-    Returns:
-        One column per score, indexed as `members`: distance from the median of the reference, in
-        standard deviations of it; positive = memorized. Scores that do not vary there are left out.
-    """
-    distances = {}
-    for score in BLACK_BOX:
-        fixed = finite(reference[score])
-        spread = fixed.std(ddof=1) if len(fixed) > 1 else 0.0
-        if spread > 0:
-            distances[score] = (members[score].to_numpy(float) - np.median(fixed)) / spread
-    return pd.DataFrame(distances, index=members.index)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PER_FORGET_SET = False
 TITLE = "damaged prefix"
 HEADLINE = ("ma", "difference")
-UNIT = "MA of the suffix over that of unseen"
+UNIT = "suffix MA, forget − unseen"
 REASONS = {"ma": Reason("emitted after a damaged prefix", 0.02)}
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PER_FORGET_SET = False
 TITLE = "quantization"
 HEADLINE = ("ma_rise", "difference")
-UNIT = "rise of MA over that of unseen"
+UNIT = "rise of MA, forget − unseen"
 REASONS = {"ma_rise": Reason("comes back when quantized", 0.02)}
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PER_FORGET_SET = False
 TITLE = "extraction by sampling"
 HEADLINE = ("stretch", "forget")
-UNIT = "share of the suffix emitted"
+UNIT = "share of suffix emitted"
 REASONS = {"emitted": Reason("extracted by sampling", 0.05)}
 
 

@@ -25,6 +25,8 @@ def attack_suite(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figur
     table = results["attack_suite"]
     table = table[table["model"] == ALL]
     names = [name for name in table["attack"].unique() if name in attacks.names()]
+    # membership tests first, then what brings text back
+    names.sort(key=lambda name: (attacks.load(name).HEADLINE[1] != "auc", name))
     if not names:
         return empty("no attack of the suite was run")
     labels = method_order(table["unlearner"])
@@ -41,8 +43,8 @@ def attack_suite(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figur
     panels[0].set_ylim(len(labels) - 0.5, -0.5)
     n = " or ".join(map(str, sorted(table["n"].unique())))
     figure.supxlabel(
-        f"n = {n} {table['n_counts'].iloc[0]}.  Bars: 95 % intervals.  Grey: the control's."
-        "  Filled: surely above the control, paired",
+        f"n = {n} {table['n_counts'].iloc[0]}.  Bars: 95 % intervals.\n"
+        "Grey: the control's.  Filled: surely above the control, paired",
         fontsize=8,
     )
     return figure
@@ -76,3 +78,4 @@ def _panel(axis, table: pd.DataFrame, attack, labels: list[str], colours: dict[s
         )
     axis.set_title(f"{attack.TITLE}\n{variant.replace('_', ' ')}")
     axis.set_xlabel(attack.UNIT, fontsize=8)
+    axis.locator_params(axis="x", nbins=4)
