@@ -563,7 +563,7 @@ def _arrange_gains(table: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
 
 TEXT = ("model", "unlearner", "metric", "proposal", "baseline", "better", "repetitions", "winner")
 TEXT += ("runner_up", "tied", "feasible", "nearest", "side", "score", "split", "task")
-TEXT += ("attack", "variant", "measure", "why", "also", "band", "sequence_id", "n_counts")
+TEXT += ("variant", "measure", "why", "also", "band", "sequence_id", "n_counts")
 
 
 def read_rows(path: Path | str) -> pd.DataFrame:
