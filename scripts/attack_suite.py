@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from unlearning.attack_suite import effects, exposed, scored, suite_table
+from unlearning.attack_suite import effects, exposed, scored, suite_table, together
 from unlearning.console import read_settings, run
 from unlearning.files import write_csv, write_parquet
 from unlearning.settings import settings_class
@@ -48,8 +48,7 @@ def main() -> None:
 
     scores = scored(membership, settings.attacks)
     write_parquet(scores, arguments.output / "attack_suite_scores.parquet")
-    probes = pd.read_parquet(arguments.probes)
-    rows = pd.concat([part for part in (probes, scores) if len(part)], ignore_index=True)
+    rows = together([scores, pd.read_parquet(arguments.probes)])
     runs = effects(rows, settings.attack)
     write_parquet(runs, arguments.output / "attack_suite_runs.parquet")
     table = suite_table(runs, settings.tables)

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from synthetic_results import EFFECTS, Effect, Shape, make, write
+from unlearning.attack_suite import ROW_COLUMNS
 from unlearning.errors import InputError
 from unlearning.figures import FIGURES, FigureJob, save
 from unlearning.figures.style import COLOURS, SPARE_COLOURS, markers, palette
+from unlearning.files import write_parquet
 from unlearning.metrics import method_name
 from unlearning.tables import read_rows, read_table
 
@@ -88,6 +91,26 @@ def results(folder):
         name: (read_rows if path.suffix == ".parquet" else read_table)(path)
         for name, path in options_of_figures(folder).items()
     }
+
+
+def test_without_attacks_the_suite_s_files_are_there_and_its_figure_says_so(
+    folder, tmp_path, monkeypatch
+):
+    write_parquet(pd.DataFrame(columns=ROW_COLUMNS), tmp_path / "probes.parquet")
+    call(
+        monkeypatch,
+        "attack_suite",
+        membership=folder / "membership.parquet",
+        probes=tmp_path / "probes.parquet",
+        thresholds=folder / "thresholds.csv",
+        settings='{"attacks": {}}',
+        output=tmp_path,
+    )
+    table = read_table(tmp_path / "tables" / "attack_suite.csv")
+    assert table.empty
+    assert len(pd.read_csv(tmp_path / "attack_exposed.csv")) > 0
+    figure = FIGURES["attack_suite"]({"attack_suite": table}, FigureJob())
+    assert "no attack" in figure.axes[0].texts[0].get_text()
 
 
 def test_the_analysis_writes_its_files(folder):

@@ -20,7 +20,7 @@ from unlearning.settings import settings_class
 if TYPE_CHECKING:
     import pandas as pd
 
-TITLE = "calibrated loss, reference:"
+TITLE = "loss calibrated by"
 HEADLINE = ("difference", "auc")
 UNIT = "AUC"
 REASONS = {"difference": Reason("known better than by the reference model", 0.02)}
