@@ -123,6 +123,21 @@ def test_the_learned_attacker_finds_both_directions_and_nothing_in_nothing(runs)
     assert auc(runs, "learned_attacker", "with_original", "log_odds")["control"] > 0.9
 
 
+def test_members_on_both_sides_of_the_unseen_are_found():
+    """Half still memorized, half over-forgotten: no direction of any score tells them apart."""
+    effect = {"ta": SHAPE.effects["ta"]}
+    table = make(Shape(models=("small",), sizes=(16,), seeds=(0,), effects=effect, items=2))
+    table = table["membership"].copy()
+    rng = np.random.default_rng(4)
+    members = (table["split"] == "forget").to_numpy()
+    for name in FEATURES:
+        table[name] = rng.normal(size=len(table))
+    side = 5.0 * np.where(np.arange(members.sum()) % 2, 1, -1)
+    table.loc[members, "loss"] = side + rng.normal(size=members.sum())
+    found = effects(scored(table, {"learned_attacker": None}), QUICK)
+    assert auc(found, "learned_attacker", "black_box", "log_odds").min() > 0.95
+
+
 def test_a_sequence_is_judged_by_fits_that_have_not_seen_it():
     """A feature that is noise but different for each sequence must not be learned by heart."""
     rng = np.random.default_rng(3)

@@ -1,7 +1,9 @@
 """Learned attacker: a classifier over all scores of a sequence, cross-fitted.
 
 The strongest membership test here, as it finds the direction in which unlearned sequences stand
-out, whatever it is. The attacker knows for half of the candidates whether they were unlearned,
+out, whatever it is. As both tails count, every score stands twice among the features: as it is,
+and as its distance from the median of the unseen "threshold" half on the same model, which needs no
+label. The attacker knows for half of the candidates whether they were unlearned,
 fits a logistic regression on them, and judges the other half; that is repeated over stratified
 folds, and a sequence's value is its mean log-odds over the fits that had not seen it.
 
@@ -77,17 +79,21 @@ def score(membership: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     join = ["model", "forget_size", "seed", "sequence_id"]
     features = list(FEATURES)
     original = membership.loc[membership["unlearner"] == "original", [*join, *features]]
+    fixed = membership[membership["half"] == "threshold"].groupby(keys)[features].median()
     chosen = membership[(membership["split"] == "forget") | (membership["half"] == "attack")]
     table = chosen.merge(original, on=join, how="left", suffixes=("", "_original"))
+    table = table.merge(fixed, on=keys, how="left", suffixes=("", "_fixed"))
     parts = []
     for key, run in table.groupby(keys, sort=True):
         own = run[features].to_numpy(float)
         changes = own - run[[f"{name}_original" for name in features]].to_numpy(float)
+        centre = run[[f"{name}_fixed" for name in features]].to_numpy(float)
+        black_box = np.concatenate([own, np.abs(own - centre)], axis=1)
         member = (run["split"] == "forget").to_numpy()
         generator = np.random.default_rng([settings.seed, crc32("/".join(map(str, key)).encode())])
         for variant, columns in (
-            ("black_box", own),
-            ("with_original", np.concatenate([own, changes], axis=1)),
+            ("black_box", black_box),
+            ("with_original", np.concatenate([black_box, changes], axis=1)),
         ):
             labels = {variant: member}
             if settings.permuted:
