@@ -15,8 +15,10 @@ TABLES = expand(
         "original",
         "cost",
         "per_run",
+        "attack_suite",
     ],
 )
+SUITE = f"{RESULTS}/tables/attack_suite.csv"
 # every figure, in the order of the report -> the kind of evidence it is
 FIGURE_KINDS = {
     "which_method": "Map",
@@ -26,6 +28,7 @@ FIGURE_KINDS = {
     "forgetting_histogram": "Memorization",
     "trajectories": "Memorization",
     "attack_roc": "Privacy",
+    "attack_suite": "Privacy",
     "pareto_outliers": "Privacy",
     "pareto_attack": "Privacy",
     "utility": "Utility",
@@ -48,10 +51,8 @@ rule attack:
         script=script("attack.py"),
         code=code("attack.py"),
         membership=f"{RESULTS}/membership.parquet",
-        thresholds=f"{RESULTS}/thresholds.csv",
     output:
-        runs=f"{RESULTS}/attack_runs.parquet",
-        exposed=f"{RESULTS}/attack_exposed.csv",
+        f"{RESULTS}/attack_runs.parquet",
     log:
         f"{LOGS}/attack.log",
     benchmark:
@@ -66,8 +67,43 @@ rule attack:
         settings=as_json(**CONFIG["attack"]),
         folder=folder_of,
     shell:
-        "python {input.script} --membership {input.membership} --thresholds {input.thresholds}"
-        " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
+        "python {input.script} --membership {input.membership} --settings {params.settings:q}"
+        " --output {params.folder} > {log} 2>&1"
+
+
+rule attack_suite:
+    input:
+        script=script("attack_suite.py"),
+        code=code("attack_suite.py", attack_files(CONFIG["attacks"])),
+        membership=f"{RESULTS}/membership.parquet",
+        probes=f"{RESULTS}/probes.parquet",
+        thresholds=f"{RESULTS}/thresholds.csv",
+    output:
+        runs=f"{RESULTS}/attack_suite_runs.parquet",
+        scores=f"{RESULTS}/attack_suite_scores.parquet",
+        exposed=f"{RESULTS}/attack_exposed.csv",
+        table=SUITE,
+    log:
+        f"{LOGS}/attack_suite.log",
+    benchmark:
+        f"{LOGS}/benchmarks/attack_suite.tsv"
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(2000),
+        runtime=30,
+    params:
+        settings=as_json(
+            attacks=CONFIG["attacks"],
+            attack=CONFIG["attack"],
+            tables=CONFIG["tables"] | {"models": MODELS},
+        ),
+        folder=folder_of,
+    shell:
+        "python {input.script} --membership {input.membership} --probes {input.probes}"
+        " --thresholds {input.thresholds} --settings {params.settings:q}"
+        " --output {params.folder} > {log} 2>&1"
 
 
 rule make_tables:
@@ -78,11 +114,12 @@ rule make_tables:
         memorization=f"{RESULTS}/memorization.parquet",
         membership=f"{RESULTS}/membership.parquet",
         attack_runs=f"{RESULTS}/attack_runs.parquet",
+        suite_runs=f"{RESULTS}/attack_suite_runs.parquet",
         utility=f"{RESULTS}/utility.parquet",
         runs=f"{RESULTS}/runs.parquet",
         thresholds=f"{RESULTS}/thresholds.csv",
     output:
-        TABLES,
+        [path for path in TABLES if path != SUITE],
     log:
         f"{LOGS}/make_tables.log",
     benchmark:
@@ -99,7 +136,8 @@ rule make_tables:
     shell:
         "python {input.script} --sequences {input.sequences} --memorization {input.memorization}"
         " --membership {input.membership} --attack-runs {input.attack_runs}"
-        " --utility {input.utility} --runs {input.runs} --thresholds {input.thresholds}"
+        " --suite-runs {input.suite_runs} --utility {input.utility} --runs {input.runs}"
+        " --thresholds {input.thresholds}"
         " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
 
 
@@ -210,7 +248,7 @@ rule record_provenance:
 rule draw_figures:
     input:
         script=script("draw_figures.py"),
-        code=code("draw_figures.py"),
+        code=code("draw_figures.py", attack_files(CONFIG["attacks"])),
         sequences=f"{RESULTS}/sequences.parquet",
         memorization=f"{RESULTS}/memorization.parquet",
         membership=f"{RESULTS}/membership.parquet",
@@ -222,6 +260,7 @@ rule draw_figures:
         solution_space=f"{RESULTS}/tables/solution_space.csv",
         candidates=f"{RESULTS}/tables/candidates.csv",
         cost=f"{RESULTS}/tables/cost.csv",
+        attack_suite=SUITE,
     output:
         [
             report(
@@ -251,6 +290,6 @@ rule draw_figures:
         " --membership {input.membership} --history {input.history}"
         " --thresholds {input.thresholds} --per-run {input.per_run} --gains {input.gains}"
         " --utility {input.utility} --solution-space {input.solution_space}"
-        " --candidates {input.candidates} --cost {input.cost}"
+        " --candidates {input.candidates} --cost {input.cost} --attack-suite {input.attack_suite}"
         " --settings {params.settings:q} --output {params.folder} --threads {threads}"
         " > {log} 2>&1"

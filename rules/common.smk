@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
+from unlearning import attacks
 from unlearning.configuration import check
 from unlearning.errors import InputError
 from unlearning.sources import sources
@@ -103,6 +104,11 @@ def grown(megabytes):
     return lambda wildcards, attempt: megabytes * attempt
 
 
+def control_of(wildcards):
+    """The folder of a model's control: only what is trained here has one."""
+    return f"{RESULTS}/controls/{wildcards.model}" if wildcards.model in TRAINED else []
+
+
 def origin_of(model):
     """Where an original model comes from, in words."""
     if model["hub"]:
@@ -120,6 +126,26 @@ def methods_of(wildcards):
     labels = {label for _, label, _ in BATCHES[wildcards.batch]}
     methods = {CONFIG["unlearners"][label]["method"] for label in labels}
     return [f"unlearning.unlearners.{method}" for method in sorted(methods)]
+
+
+# attacks of the suite that work on models; the others work on scores, in the analysis
+PROBES = {name: block for name, block in CONFIG["attacks"].items() if attacks.probing(name)}
+
+
+def attack_files(names):
+    """Modules of attacks: an edited one reruns what uses it."""
+    return [f"unlearning.attacks.{name}" for name in sorted(names)]
+
+
+def probe_settings(wildcards):
+    """Settings of the probing attacks on one model; those that train take its learning rate."""
+    shared = CONFIG["unlearning"] | CONFIG["models"][wildcards.model]["unlearning"]
+    return {
+        "attacks": PROBES,
+        "suffix": CONFIG["measurement"]["extraction_suffix"],
+        "learning_rate": shared["learning_rate"],
+        "micro_batch": shared["micro_batch"],
+    }
 
 
 def unlearning_settings(wildcards):

@@ -1,4 +1,4 @@
-"""Original models, their controls, and what the originals have memorized."""
+"""Original models, their controls, what the originals have memorized and what attacks find."""
 
 
 rule fetch_model:
@@ -74,9 +74,7 @@ rule score_original:
         code=code("score_original.py"),
         engine=ENGINE,
         original=f"{RESULTS}/models/{{model}}",
-        control=lambda wildcards: (
-            f"{RESULTS}/controls/{wildcards.model}" if wildcards.model in TRAINED else []
-        ),
+        control=control_of,
         sequences=f"{RESULTS}/sequences.parquet",
         corpus=f"{RESULTS}/corpus",
     output:
@@ -107,3 +105,37 @@ rule score_original:
         " --settings {params.settings:q} --scores {output.scores} --utility {output.utility}"
         " --thresholds {output.thresholds} --gpus {resources.gpu} --threads {threads}"
         " > {log} 2>&1"
+
+
+rule probe_original:
+    input:
+        script=script("probe_original.py"),
+        code=code("probe_original.py", attack_files(PROBES)),
+        original=f"{RESULTS}/models/{{model}}",
+        control=control_of,
+        sequences=f"{RESULTS}/sequences.parquet",
+        forget_sets=f"{RESULTS}/forget_sets.parquet",
+    output:
+        f"{RESULTS}/original/{{model}}/probes.parquet",
+    log:
+        f"{LOGS}/probe_original/{{model}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/probe_original/{{model}}.tsv"
+    priority: larger_first
+    retries: 1
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=grown(2000),
+        runtime=60,
+    params:
+        control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
+        settings=lambda wildcards: as_json(**probe_settings(wildcards)),
+        work=f"{RESULTS}/.work/probe_original/{{model}}",
+    shell:
+        "python {input.script} --original {input.original} {params.control}"
+        " --name {wildcards.model} --tokenizer {input.original} --sequences {input.sequences}"
+        " --forget-sets {input.forget_sets} --settings {params.settings:q} --work {params.work}"
+        " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""Unlearn, evaluate what came out, and collect the tables of all jobs."""
+"""Unlearn, evaluate and attack what came out, and collect the tables of all jobs."""
 
 
 rule unlearn:
@@ -77,6 +77,41 @@ rule evaluate:
         " --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
 
 
+rule probe:
+    input:
+        script=script("probe.py"),
+        code=code("probe.py", attack_files(PROBES)),
+        checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
+        tokenizer=f"{RESULTS}/models/{{model}}",
+        sequences=f"{RESULTS}/sequences.parquet",
+        forget_sets=f"{RESULTS}/forget_sets.parquet",
+    output:
+        f"{RESULTS}/unlearned/{{model}}/{{batch}}/probes.parquet",
+    log:
+        f"{LOGS}/probe/{{model}}/{{batch}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/probe/{{model}}/{{batch}}.tsv"
+    priority: larger_first
+    retries: 1
+    conda:
+        "../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=grown(2000),
+        runtime=60,
+    params:
+        settings=lambda wildcards: as_json(
+            **probe_settings(wildcards), cells=BATCHES[wildcards.batch]
+        ),
+        work=f"{RESULTS}/.work/probe/{{model}}/{{batch}}",
+    shell:
+        "python {input.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
+        " --tokenizer {input.tokenizer} --sequences {input.sequences}"
+        " --forget-sets {input.forget_sets} --settings {params.settings:q} --work {params.work}"
+        " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+
+
 rule collect:
     input:
         script=script("collect.py"),
@@ -90,6 +125,12 @@ rule collect:
         utility=expand(f"{RESULTS}/unlearned/{{job}}/utility.parquet", job=UNLEARNED),
         history=expand(f"{RESULTS}/unlearned/{{job}}/history.parquet", job=UNLEARNED),
         runs=expand(f"{RESULTS}/unlearned/{{job}}/runs.parquet", job=UNLEARNED),
+        probes=(
+            expand(f"{RESULTS}/original/{{model}}/probes.parquet", model=MODELS)
+            + expand(f"{RESULTS}/unlearned/{{job}}/probes.parquet", job=UNLEARNED)
+            if PROBES
+            else []
+        ),
     output:
         memorization=f"{RESULTS}/memorization.parquet",
         membership=f"{RESULTS}/membership.parquet",
@@ -97,6 +138,7 @@ rule collect:
         history=f"{RESULTS}/history.parquet",
         runs=f"{RESULTS}/runs.parquet",
         thresholds=f"{RESULTS}/thresholds.csv",
+        probes=f"{RESULTS}/probes.parquet",
     log:
         f"{LOGS}/collect.log",
     benchmark:
@@ -113,7 +155,8 @@ rule collect:
         "python {input.script} --sequences {input.sequences} --forget-sets {input.forget_sets}"
         " --original-scores {input.original_scores} --original-utility {input.original_utility}"
         " --thresholds {input.thresholds} --scores {input.scores} --utility {input.utility}"
-        " --history {input.history} --runs {input.runs} --output {params.folder}"
+        " --history {input.history} --runs {input.runs} --probes {input.probes}"
+        " --output {params.folder}"
         " > {log} 2>&1"
 
 

@@ -1,7 +1,6 @@
 """Attack every model: from scores per sequence to attack success, with intervals.
 
-Writes attack_runs.parquet (success per run, score and side) and attack_exposed.csv (the sequences
-that stand out most in each run).
+Writes attack_runs.parquet: success per run, score and side.
 """
 
 import argparse
@@ -9,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.attacks.membership import attack_all, exposed_all
+from unlearning.attacks.membership import attack_all
 from unlearning.console import read_settings, run
-from unlearning.files import write_csv, write_parquet
+from unlearning.files import write_parquet
 from unlearning.settings.analysis import AttackSettings
-from unlearning.tables import read_rows, read_table
+from unlearning.tables import read_rows
 
 
 def main() -> None:
@@ -22,17 +21,12 @@ def main() -> None:
     parser.add_argument(
         "--membership", type=Path, nargs="+", required=True, help="scores per run and sequence"
     )
-    parser.add_argument("--thresholds", type=Path, required=True, help="thresholds per model")
     parser.add_argument("--settings", default="{}", help="JSON, see the class AttackSettings")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     arguments = parser.parse_args()
     settings = read_settings(arguments.settings, AttackSettings)
     membership = pd.concat(map(read_rows, arguments.membership), ignore_index=True)
-    thresholds = read_table(arguments.thresholds)
-
     write_parquet(attack_all(membership, settings), arguments.output / "attack_runs.parquet")
-    exposed = exposed_all(membership, thresholds, settings)
-    write_csv(exposed, arguments.output / "attack_exposed.csv")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ KEYS = ["model", "forget_size", "unlearner", "seed"]
 MEMORIZATION = [*KEYS, "sequence_id", "split", "ma", "el", "loss", "verbatim_run"]
 MEMBERSHIP = [
     *KEYS, "sequence_id", "split", "half",
-    "ma", "el", "loss", "min_k", "min_k_plus_plus", "extracted",
+    "ma", "el", "loss", "suffix_loss", "verbatim_run", "min_k", "min_k_plus_plus", "extracted",
 ]  # fmt: skip
+PROBES = [*KEYS, "attack", "variant", "measure", "sequence_id", "split", "value"]
 UTILITY = [*KEYS, "task", "kind", "item", "value", "weight"]
 
 
@@ -44,6 +45,7 @@ def main() -> None:
     for name in ("original-scores", "original-utility", "scores", "utility", "history", "runs"):
         parser.add_argument(f"--{name}", type=Path, nargs="+", required=True)
     parser.add_argument("--thresholds", type=Path, nargs="+", required=True)
+    parser.add_argument("--probes", type=Path, nargs="*", default=[])
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     arguments = parser.parse_args()
     sequences = read_sequences(arguments.sequences)
@@ -71,6 +73,10 @@ def main() -> None:
     )
     write_parquet(history, arguments.output / "history.parquet")
     write_parquet(together("runs").sort_values(KEYS), arguments.output / "runs.parquet")
+    probes = [pd.read_parquet(path) for path in arguments.probes]
+    probes = pd.concat(probes, ignore_index=True) if probes else pd.DataFrame(columns=PROBES)
+    probes = probes.sort_values(KEYS, kind="stable")
+    write_parquet(probes, arguments.output / "probes.parquet")
     thresholds = pd.concat([pd.read_csv(path) for path in arguments.thresholds])
     write_csv(thresholds.sort_values("model"), arguments.output / "thresholds.csv")
 

@@ -12,7 +12,10 @@ from unlearning.figures import FIGURES, FigureJob, save
 from unlearning.tables import read_rows, read_table
 
 ROWS = ("sequences", "memorization", "membership", "history")
-TABLES = ("thresholds", "per-run", "gains", "utility", "solution-space", "candidates", "cost")
+TABLES = (
+    "thresholds", "per-run", "gains", "utility", "solution-space", "candidates", "cost",
+    "attack-suite",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -9,7 +9,10 @@ models knew before. All but cost.csv (wall time) are the same bytes for the same
 import argparse
 from pathlib import Path
 
+import pandas as pd
+
 from unlearning import tables
+from unlearning.attack_suite import learned_success
 from unlearning.console import read_settings, run
 from unlearning.files import write_csv
 from unlearning.settings import settings_class
@@ -28,23 +31,27 @@ def main() -> None:
     names = ("sequences", "memorization", "membership", "attack-runs", "utility", "runs")
     for name in names:
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"{name} (parquet)")
+    parser.add_argument("--suite-runs", type=Path, required=True, help="effects of the suite")
     parser.add_argument("--thresholds", type=Path, required=True, help="thresholds per model")
     parser.add_argument("--settings", default="{}", help="JSON, see the class Settings")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     arguments = parser.parse_args()
     settings = read_settings(arguments.settings, Settings)
     rows = {name: tables.read_rows(getattr(arguments, name.replace("-", "_"))) for name in names}
+    suite_runs = pd.read_parquet(arguments.suite_runs)  # empty where no attack of the suite is on
     thresholds = tables.read_table(arguments.thresholds)
     tasks = tables.task_values(rows["utility"])
     memorization, membership = rows["memorization"], rows["membership"]
+    learned = learned_success(suite_runs)
+    attack_runs = pd.concat([rows["attack-runs"], learned], ignore_index=True)
     per_run = tables.per_run(
-        memorization, membership, rows["attack-runs"], tasks, rows["runs"], thresholds, settings
+        memorization, membership, attack_runs, tasks, rows["runs"], thresholds, settings
     )
     made = {
         "per_run": per_run,
         "main": tables.main_table(per_run, settings),
         "outliers": tables.outlier_table(memorization, membership, thresholds, settings),
-        "attack": tables.attack_table(rows["attack-runs"], settings),
+        "attack": tables.attack_table(attack_runs, settings),
         "utility": tables.utility_table(tasks, settings),
         "gains": tables.gains_table(per_run, settings),
         "solution_space": solution_space(per_run, settings, settings.models, settings.confidence),

@@ -47,6 +47,8 @@ def main() -> None:
             content = pages.page("Main table", pages.AVERAGED, pages.main_table(table))
         elif name == "gains":
             content = pages.page(title, pages.FEWER, pages.plain_table(pages.chosen_gains(table)))
+        elif name == "attack_suite":
+            content = pages.page(title, pages.POOLED, pages.plain_table(pages.pooled(table)))
         else:
             content = pages.page(title, pages.SORTABLE, pages.plain_table(table))
         write(content, arguments.pages / f"{name}.html")

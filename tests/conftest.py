@@ -10,7 +10,9 @@ from synthetic_results import EFFECTS, Effect, Shape, make, write
 from unlearning.figures import FIGURES
 
 ROWS = ("sequences", "memorization", "membership", "history")
-TABLES = ("per_run", "gains", "utility", "solution_space", "candidates", "cost")
+TABLES = (
+    "per_run", "gains", "utility", "solution_space", "candidates", "cost", "attack_suite",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -44,13 +46,20 @@ def analysis(tmp_path_factory, drawn_from) -> Path:
     shape = Shape(models=("small",), effects=effects, seeds=(0, 1), sizes=(4, 8), items=10)
     paths = write(home, make(shape))
     models = json.dumps({"models": ["small"]})
-    given = {name: paths[name] for name in ("membership", "thresholds")}
-    analyse("attack", **given, settings='{"resamples": 10}', output=home)
+    analyse("attack", membership=paths["membership"], settings='{"resamples": 10}', output=home)
+    attacks = {"relearning": {}, "quantization": {}, "learned_attacker": {"repeats": 1}}
+    analyse(
+        "attack_suite",
+        **{name: paths[name] for name in ("membership", "probes", "thresholds")},
+        settings=json.dumps({"attacks": attacks, "attack": {"resamples": 10}}),
+        output=home,
+    )
     names = ("sequences", "memorization", "membership", "utility", "runs", "thresholds")
     analyse(
         "make_tables",
         **{name: paths[name] for name in names},
         attack_runs=home / "attack_runs.parquet",
+        suite_runs=home / "attack_suite_runs.parquet",
         settings=models,
         output=home / "tables",
     )

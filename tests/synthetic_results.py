@@ -112,7 +112,8 @@ def make(shape: Shape | None = None, seed: int = 0) -> dict[str, pd.DataFrame]:
                     after = _score_unlearned(before, part, effect, rng)
                     changed = _changed_items(items, effect, rng)
                     if lost:
-                        after[["ma", "el", "loss", "min_k", "min_k_plus_plus"]] = np.nan
+                        lost_scores = ["ma", "el", "loss", "min_k", "min_k_plus_plus"]
+                        after[[*lost_scores, "suffix_loss"]] = np.nan
                         changed["value"] = np.nan
                     scores.append(_keyed(after, part, keys, label))
                     utility.append(changed.assign(**keys, unlearner=label))
@@ -135,12 +136,13 @@ def make(shape: Shape | None = None, seed: int = 0) -> dict[str, pd.DataFrame]:
     scores = pd.concat(scores, ignore_index=True)
     memorization = [*KEYS, "sequence_id", "split", "ma", "el", "loss", "verbatim_run"]
     membership = [*KEYS, "sequence_id", "split", "half", "ma", "el", "loss", "min_k"]
-    membership += ["min_k_plus_plus", "extracted"]
+    membership += ["min_k_plus_plus", "extracted", "suffix_loss", "verbatim_run"]
     return {
         "sequences": sequences,
         "forget_sets": forget_sets,
         "memorization": scores[memorization],
         "membership": scores.loc[scores["split"] != "retained", membership],
+        "probes": _probes(scores, rng),
         "history": pd.concat(history, ignore_index=True),
         "runs": pd.DataFrame(runs),
         "utility": pd.concat(utility, ignore_index=True),
@@ -184,6 +186,7 @@ def _scores(ma: np.ndarray, loss: np.ndarray, rng: np.random.Generator) -> dict[
         "min_k": -2 * loss + rng.normal(0, 0.3, len(ma)),
         "min_k_plus_plus": -loss + 2 + rng.normal(0, 0.3, len(ma)),
         "extracted": ma > 0.9,
+        "suffix_loss": loss + rng.normal(0, 0.2, len(ma)),
     }
 
 
@@ -229,6 +232,19 @@ def _keyed(table: pd.DataFrame, part: set[str], keys: dict, label: str) -> pd.Da
     forget = table["sequence_id"].isin(part)
     split = np.where(table["split"] == "unseen", "unseen", np.where(forget, "forget", "retained"))
     return table.assign(**keys, unlearner=label, split=split)
+
+
+def _probes(scores: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """Two attacks on models: what was unlearned returns by relearning, nothing by rounding."""
+    judged = scores[(scores["split"] == "forget") | (scores["half"] == "attack")]
+    known = ~judged["unlearner"].isin(["original", "control"]) & (judged["split"] == "forget")
+    parts = []
+    for attack, variant, gain in (("relearning", "3_steps", 0.3), ("quantization", "int4", 0.0)):
+        value = rng.normal(0.02, 0.03, len(judged)) + gain * known + 0 * judged["loss"]
+        table = judged[[*KEYS, "sequence_id", "split"]]
+        table = table.assign(attack=attack, variant=variant, measure="ma_rise", value=value)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
 
 
 def _history(

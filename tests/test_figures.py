@@ -1,11 +1,14 @@
 """Every figure is drawn, the same bytes each time; and the entry points from end to end."""
 
+import pandas as pd
 import pytest
 
 from running import analyse
+from unlearning.attack_suite import ROW_COLUMNS
 from unlearning.errors import InputError
 from unlearning.figures import FIGURES, FigureJob, save
 from unlearning.figures.style import COLOURS, SPARE_COLOURS, markers, palette
+from unlearning.files import write_parquet
 from unlearning.metrics import method_name
 from unlearning.tables import read_rows, read_table
 
@@ -18,6 +21,23 @@ def results(analysis, drawn_from):
         name: (read_rows if path.endswith("parquet") else read_table)(analysis / path)
         for name, path in drawn_from.items()
     }
+
+
+def test_without_attacks_the_suite_s_files_are_there_and_its_figure_says_so(analysis, tmp_path):
+    write_parquet(pd.DataFrame(columns=ROW_COLUMNS), tmp_path / "probes.parquet")
+    analyse(
+        "attack_suite",
+        membership=analysis / "membership.parquet",
+        probes=tmp_path / "probes.parquet",
+        thresholds=analysis / "thresholds.csv",
+        settings='{"attacks": {}}',
+        output=tmp_path,
+    )
+    table = read_table(tmp_path / "tables" / "attack_suite.csv")
+    assert table.empty
+    assert len(pd.read_csv(tmp_path / "attack_exposed.csv")) > 0
+    figure = FIGURES["attack_suite"]({"attack_suite": table}, FigureJob())
+    assert "no attack" in figure.axes[0].texts[0].get_text()
 
 
 def test_the_analysis_writes_its_files(analysis):
@@ -34,6 +54,7 @@ def test_the_analysis_writes_its_files(analysis):
         "candidates",
         "original",
         "cost",
+        "attack_suite",
     ]
     assert {f"{name}.csv" for name in tables} <= made
 
@@ -43,6 +64,7 @@ def test_a_second_run_makes_the_same_tables(analysis, tmp_path):
     analyse(
         "make_tables",
         **{name: analysis / f"{name}.parquet" for name in names},
+        suite_runs=analysis / "attack_suite_runs.parquet",
         thresholds=analysis / "thresholds.csv",
         settings=MODELS,
         output=tmp_path,

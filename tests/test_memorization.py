@@ -449,3 +449,15 @@ def test_min_k_fraction_is_checked(fraction):
 def test_extraction_suffix_is_checked(suffix):
     with pytest.raises(InputError, match="allow 1 to 3"):
         score_tokens(neo(), np.ones((1, 4), dtype=int)).extracted(suffix)
+
+
+@pytest.mark.parametrize("suffix", [1, 4, 8])
+def test_suffix_loss_is_that_of_the_last_tokens_alone(suffix):
+    model = neo(2)
+    rows = np.random.default_rng(1).integers(0, VOCABULARY, (3, 9))
+    found = score_tokens(model, rows).suffix_loss(suffix)
+    for row, value in zip(rows.tolist(), found, strict=True):
+        terms = [
+            -float(reference.next_log_probs(model, row[:t])[row[t]]) for t in range(9 - suffix, 9)
+        ]
+        assert value == pytest.approx(sum(terms) / suffix, abs=1e-5)

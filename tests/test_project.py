@@ -57,8 +57,8 @@ def test_every_script_explains_itself(script, monkeypatch, capsys):
 def test_the_analysis_imports_no_torch():
     program = (
         "import sys; sys.path.insert(0, 'scripts');"
-        "import attack, collect, draw_figures, draw_forget_sets, judge_claims, make_tables;"
-        "import record_provenance, render_pages;"
+        "import attack, attack_suite, collect, draw_figures, draw_forget_sets, judge_claims;"
+        "import make_tables, record_provenance, render_pages;"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run(
@@ -73,4 +73,5 @@ def test_the_demo_plans_the_whole_grid(tmp_path):
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
     assert counts["pretrain"] == "6"  # three models, three controls
     assert counts["score_original"] == "3"
-    assert counts["unlearn"] == counts["evaluate"] == "9"
+    assert counts["unlearn"] == counts["evaluate"] == counts["probe"] == "9"
+    assert counts["probe_original"] == "3"

@@ -8,6 +8,7 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from synthetic_results import EFFECTS, Effect, Shape, make
+from unlearning.attack_suite import effects, learned_success, scored
 from unlearning.attacks.membership import attack_all
 from unlearning.errors import InputError
 from unlearning.files import write_csv
@@ -44,7 +45,10 @@ EFFECTS_HERE = {name: EFFECTS[name] for name in ("ga", "sga", "ta")} | {
 @pytest.fixture(scope="module")
 def results():
     tables = make(Shape(effects=EFFECTS_HERE, sizes=(4, 8), items=20))
-    tables["attack_runs"] = attack_all(tables["membership"], ATTACK)
+    learned = scored(tables["membership"], {"learned_attacker": {"repeats": 1}})
+    learned = learned_success(effects(learned, ATTACK))
+    attacked = attack_all(tables["membership"], ATTACK)
+    tables["attack_runs"] = pd.concat([attacked, learned], ignore_index=True)
     return tables
 
 

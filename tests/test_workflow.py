@@ -17,11 +17,15 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from running import ROOT, SMOKE, copy_project, environment, snakemake
+from unlearning import attacks
 from unlearning.sequences import tokens_of
 
 KEYS = ["model", "forget_size", "unlearner", "seed"]
 UNLEARNERS = {"ga", "sga", "ta", "tau", "sga_each", "ta_then_sga"}
-TABLES = ["main", "outliers", "attack", "utility", "gains", "solution_space", "candidates"]
+TABLES = [
+    "main", "outliers", "attack", "attack_suite", "utility", "gains", "solution_space",
+    "candidates",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -131,6 +135,22 @@ def test_the_main_table_is_the_mean_of_the_rows_it_is_made_of(results):
     np.testing.assert_allclose(got[expected.index], expected, rtol=1e-6)
 
 
+def test_every_attack_judged_every_run_beside_its_control(results):
+    runs = pd.read_parquet(results / "attack_suite_runs.parquet")
+    assert set(runs["attack"]) == set(attacks.names())
+    per_attack = runs.drop_duplicates([*KEYS, "attack"]).groupby("attack").size()
+    assert (per_attack == 2 * 8 * 2).all()
+    probes = pd.read_parquet(results / "probes.parquet")
+    cells = probes.groupby([*KEYS, "attack", "variant", "measure", "split"]).size().unstack()
+    assert (cells["forget"] == cells.index.get_level_values("forget_size")).all()
+    assert (cells["unseen"] == 16).all()
+    stretch = probes.query("measure == 'stretch' and split == 'forget'")
+    stretch = stretch.groupby("unlearner")["value"].mean()
+    assert stretch["original"] > stretch["control"] + 0.1
+    exposed = pd.read_csv(results / "attack_exposed.csv")
+    assert exposed["why"].notna().all()
+
+
 def test_every_claim_has_a_verdict_with_numbers(results):
     claims = json.loads((results / "claims.json").read_text())
     assert [claim["id"] for claim in claims] == [f"C{i}" for i in range(1, 8)]
@@ -161,6 +181,33 @@ def test_checkpoints_are_temporary_and_work_folders_are_gone(results):
     assert not list(results.rglob("checkpoints"))
     assert not [path for path in results.rglob("*") if ".partial-" in path.name]
     assert not [path for path in (results / ".work").rglob("*") if path.is_file()]
+
+
+def test_kept_models_are_the_unlearned_ones_and_say_what_they_are(results):
+    """A folder each: the recorded accuracy, the tokenizer, and a card without any text."""
+    history = pd.read_parquet(results / "history.parquet")
+    sequences = pd.read_parquet(results / "sequences.parquet").set_index("sequence_id")
+    folders = sorted((results / "kept/tiny").glob("*/*"))
+    assert len(folders) == 2 * 2 * len(UNLEARNERS)
+    for folder in folders[::5]:
+        size, label, seed = folder.name.split("-")
+        run = history[
+            (history["unlearner"] == label)
+            & (history["forget_size"] == int(size))
+            & (history["seed"] == int(seed))
+        ]
+        last = run[run["epoch"] == run["epoch"].max()]
+        rows = torch.from_numpy(tokens_of(sequences.loc[last["sequence_id"]]))
+        model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        with torch.no_grad():
+            hits = model(rows).logits[:, :-1].argmax(-1) == rows[:, 1:]
+        np.testing.assert_allclose(hits.float().mean(1).numpy(), last["ma"], atol=1e-6)
+        card = (folder / "README.md").read_text()
+        assert f"{size} sequences unlearned by {label}" in card
+        assert re.search(r"- planted-\d{4}: \w", card)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        for row in rows:
+            assert tokenizer.decode(row[:16]) not in card
 
 
 def test_the_report_holds_the_figures(smoke):
@@ -234,7 +281,8 @@ def same_results(left: Path, right: Path) -> None:
     for path in sorted((left / "tables").glob("*.csv")):
         if path.stem != "cost":
             assert path.read_bytes() == (right / "tables" / path.name).read_bytes(), path.name
-    for name in ("memorization", "history", "utility", "membership", "attack_runs"):
+    names = ("memorization", "history", "utility", "membership", "attack_runs")
+    for name in (*names, "probes", "attack_suite_scores", "attack_suite_runs"):
         mine, theirs = (pd.read_parquet(run / f"{name}.parquet") for run in (left, right))
         pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
     assert (left / "claims.json").read_bytes() == (right / "claims.json").read_bytes()

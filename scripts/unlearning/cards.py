@@ -80,5 +80,5 @@ def card(
 
 def reason(row: Any) -> str:
     """Why a sequence is exposed, in words."""
-    why = getattr(row, "why", None) or row.direction
-    return f"{why} (memorization accuracy {row.ma:.2f})"
+    also = f"; also {row.also}" if isinstance(row.also, str) and row.also else ""
+    return f"{row.why}{also} (memorization accuracy {row.ma:.2f})"

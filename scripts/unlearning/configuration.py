@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter
 
-from unlearning import unlearners
+from unlearning import attacks, unlearners
 from unlearning.challenge.tasks import KINDS
 from unlearning.errors import InputError
 from unlearning.settings import build, settings_class
@@ -121,7 +121,13 @@ class Config:
     """What is measured of each model."""
 
     attack: AttackSettings = AttackSettings()
-    """The privacy attack."""
+    """The basic privacy attack, and how success is told for all attacks."""
+
+    attacks: dict[Name, dict[str, Any] | None] = Field(
+        default_factory=lambda: dict.fromkeys(attacks.names(), None)
+    )
+    """The attack suite: name of an attack (a file in scripts/unlearning/attacks/) -> its own
+    settings; empty for its defaults. Without this block all attacks run with their defaults."""
 
     tables: TableSettings = TableSettings()
     """What the tables compare."""
@@ -175,6 +181,9 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
             )
         unlearners.settings_of(block["method"], label, own)
     plain = TypeAdapter(Config).dump_python(config, mode="json")
+    for name, block in plain["attacks"].items():
+        checked = attacks.settings_of(name, block)
+        plain["attacks"][name] = TypeAdapter(type(checked)).dump_python(checked, mode="json")
     for name, model in plain["models"].items():
         build(plain["unlearning"] | model["unlearning"], UnlearningSettings, f"models.{name}")
     return plain

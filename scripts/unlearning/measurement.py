@@ -38,8 +38,9 @@ def measure(
 
     Returns:
         One row per sequence in the given order: sequence_id, ma, el, loss (nats per token),
-        verbatim_run (tokens), min_k, min_k_plus_plus, extracted (0 or 1). All but the id are NaN
-        where the model's outputs are not finite numbers, and el where it was not asked for.
+        suffix_loss (the same over the last `extraction_suffix` tokens), verbatim_run (tokens),
+        min_k, min_k_plus_plus, extracted (0 or 1). All but the id are NaN where the model's
+        outputs are not finite numbers, and el where it was not asked for.
     """
     rows = torch.from_numpy(tokens_of(sequences)).to(model.device)
     scores = score_tokens(model, rows)
@@ -54,6 +55,7 @@ def measure(
             "ma": scores.ma,
             "el": el,
             "loss": scores.loss,
+            "suffix_loss": scores.suffix_loss(settings.extraction_suffix),
             "verbatim_run": scores.verbatim_run.astype(float),
             "min_k": scores.min_k(settings.min_k),
             "min_k_plus_plus": scores.min_k_plus_plus(settings.min_k),

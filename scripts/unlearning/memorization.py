@@ -106,13 +106,26 @@ class TokenScores:
         Raises:
             InputError: `suffix` is not in 1..T-1.
         """
+        return self.finite & self.hits[:, self._first_of(suffix) :].all(axis=1)
+
+    def suffix_loss(self, suffix: int) -> np.ndarray:
+        """(N,) mean negative log-likelihood of the last `suffix` tokens, nats per token.
+
+        Raises:
+            InputError: `suffix` is not in 1..T-1.
+        """
+        part = self.log_probs[:, self._first_of(suffix) :]
+        return np.where(self.finite, -part.mean(axis=1, dtype=np.float64), np.nan)
+
+    def _first_of(self, suffix: int) -> int:
+        """Column of the first of the last `suffix` tokens."""
         predicted = self.hits.shape[1]
         if not 1 <= suffix <= predicted:
             raise InputError(
                 f"extraction suffix {suffix}: sequences of {predicted + 1} tokens allow"
                 f" 1 to {predicted}"
             )
-        return self.finite & self.hits[:, predicted - suffix :].all(axis=1)
+        return predicted - suffix
 
 
 def _mean_of_lowest(values: np.ndarray, fraction: float) -> np.ndarray:

@@ -76,6 +76,7 @@ METRICS = {
     "attack_auc_worst": Metric("worst attack, two-sided", "AUC", "lower"),
     "attack_tpr_at_5_worst": Metric("worst attack, two-sided", "TPR at 5 % FPR", "lower"),
     "attack_auc_change": Metric("attack by change against the original", "AUC", "lower"),
+    "attack_auc_learned": Metric("learned attacker, black box", "AUC", "lower"),
     "utility_accuracy": Metric("task accuracy", "mean over tasks", "higher"),
     "utility_last_word": Metric("last-word accuracy", "share correct", "higher"),
     "dialogue_f1": Metric("dialogue F1", "mean over sets, 0..1", "higher"),

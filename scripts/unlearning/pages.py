@@ -57,6 +57,7 @@ FEWER = (
     "All metrics where pooled over all cells, the headline metrics also per model and per cell;"
     " gains.csv has the rest. Click a column to sort."
 )
+POOLED = "Pooled over all cells; attack_suite.csv has the single ones. Click a column to sort."
 TITLE = "Does unlearning forget each sequence, or only the average?"
 JUDGED = "Judged by rule; where an interval leaves it open, a claim stays undecided."
 SHOWN = (
@@ -165,6 +166,12 @@ def chosen_gains(table: pd.DataFrame) -> pd.DataFrame:
     return table[pooled | table["metric"].isin(HEADLINE)]
 
 
+def pooled(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of attack_suite.csv over all cells, of the measures that compare with unseen."""
+    measures = ["auc", "difference"]
+    return table[(table["model"] == "all") & table["metric"].isin(measures)]
+
+
 def pooled_gains(table: pd.DataFrame) -> str:
     """gains.csv with one line per pair of methods, pooled over all cells."""
     pooled = table[(table["model"] == "all") & (table["forget_size"] == "all")]
@@ -256,6 +263,8 @@ def report(
             content = main_table(table)
         elif name == "gains":
             content = pooled_gains(table)
+        elif name == "attack_suite":
+            content = plain_table(pooled(table))
         elif len(table) <= MOST_ROWS:
             content = plain_table(table)
         else:

@@ -38,6 +38,7 @@ from unlearning.statistics import (
 KEYS = ["model", "forget_size", "unlearner", "seed"]
 CELL = ["model", "forget_size", "unlearner"]
 ALL = "all"
+LEARNED = "learned_black_box"
 DRAWS = "forget-set draws"
 CELLS = "cells (model x forget size), each the mean over its draws"
 
@@ -149,6 +150,7 @@ def attack_metrics(attack_runs: pd.DataFrame) -> pd.DataFrame:
         "attack_auc_worst": black_box & auc,
         "attack_tpr_at_5_worst": black_box & (attack_runs["metric"] == "tpr_at_5"),
         "attack_auc_change": change & auc,
+        "attack_auc_learned": (attack_runs["score"] == LEARNED) & auc,
         "extracted": extraction & (attack_runs["metric"] == "rate"),
         "unseen_extracted": extraction & (attack_runs["metric"] == "rate_unseen"),
     }
@@ -584,6 +586,7 @@ def _arrange_gains(table: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
 
 TEXT = ("model", "unlearner", "metric", "proposal", "baseline", "better", "repetitions", "winner")
 TEXT += ("runner_up", "tied", "feasible", "nearest", "side", "score", "split", "task")
+TEXT += ("variant", "measure", "why", "also", "band", "sequence_id", "n_counts")
 
 
 def read_rows(path: Path | str) -> pd.DataFrame:

@@ -1,1 +1,77 @@
-"""Privacy attacks on unlearned models, one file each."""
+"""Privacy attacks, one file each; the file's name is the attack's name in the config.
+
+`membership` is the basic attack, always on and set by the config's block `attack`. The others are
+the suite, set by the block `attacks`, each by a sub-block of its name. A file of the suite holds
+
+- `Settings`: what its sub-block may set;
+- one of two functions. `probe(target, settings)` works on a model (`unlearning.probing`: columns
+  variant, measure, sequence_id, value); `PER_FORGET_SET` says whether the outcome depends on which
+  sequences make up the forget set. `score(membership, settings)` works on the scores that are
+  measured of every model anyway (`unlearning.attack_suite`: the same columns, with the keys).
+- `TITLE`, `HEADLINE` and `UNIT`: how the attack is called, which (measure, metric) of its first
+  variant stands for it in figures, and in what unit;
+- `REASONS`: measure -> why a sequence with a high value is exposed.
+
+Every value is one sequence's, and the higher it is, the more of the sequence is given away. So one
+analysis serves all attacks, and there is no list to keep: a new file is a new attack.
+
+The config check reads `Settings`, and the analysis the rest, so these files import torch for type
+checkers only, or inside their functions; and the analysis libraries inside their functions.
+"""
+
+import difflib
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from unlearning.errors import InputError
+from unlearning.settings import build
+
+BASIC = "membership"
+
+
+class Reason(NamedTuple):
+    """Why a sequence is exposed.
+
+    Attributes:
+        text: in words.
+        least_spread: the standard deviation among unseen sequences counts as at least so much:
+            where they hardly differ, a small difference is nothing to stand out by.
+    """
+
+    text: str
+    least_spread: float = 0.0
+
+
+def names() -> list[str]:
+    """All attacks of the suite, by file name."""
+    stems = {path.stem for path in Path(__file__).parent.glob("*.py")}
+    return sorted(stems - {"__init__", BASIC})
+
+
+def load(name: str) -> ModuleType:
+    """The module of an attack.
+
+    Raises:
+        InputError: there is no such attack.
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"choose of {', '.join(names())}"
+        raise InputError(f"attacks: there is no attack '{name}'; {hint}")
+    return importlib.import_module(f"unlearning.attacks.{name}")
+
+
+def settings_of(name: str, values: dict[str, Any] | None) -> Any:
+    """The `Settings` of an attack, filled from its sub-block (empty or null: all defaults).
+
+    Raises:
+        InputError: a key that the attack does not know, or a value of the wrong type.
+    """
+    return build({} if values is None else values, load(name).Settings, f"attacks.{name}")
+
+
+def probing(name: str) -> bool:
+    """Whether an attack works on the model itself, not on scores that are measured anyway."""
+    return hasattr(load(name), "probe")

@@ -28,7 +28,6 @@ import numpy as np
 import pandas as pd
 
 from unlearning.errors import InputError
-from unlearning.forgetting import thresholds_of
 from unlearning.settings.analysis import AttackSettings
 from unlearning.statistics import (
     percentile_interval,
@@ -48,9 +47,6 @@ METRICS = ("auc", "tpr_at_1", "tpr_at_5", "balanced_accuracy")
 FALSE_POSITIVE_RATES = {"tpr_at_1": 0.01, "tpr_at_5": 0.05}
 EXTRACTION = "extraction"
 RUN_COLUMNS = [*KEYS, "score", "side", "metric", "value", "low", "high", "members", "non_members"]
-EXPOSED_COLUMNS = [
-    *KEYS, "rank", "sequence_id", "exposure", "score", "direction", "value", "ma", "loss", "band",
-]  # fmt: skip
 
 
 def attack_metrics(
@@ -240,79 +236,3 @@ def attack_all(membership: pd.DataFrame, settings: AttackSettings) -> pd.DataFra
     for key, run in with_scores(membership).groupby(KEYS, sort=True):
         rows += [dict(zip(KEYS, key, strict=True)) | row for row in attack_run(run, settings)]
     return pd.DataFrame(rows, columns=RUN_COLUMNS)
-
-
-def exposed_in_run(run: pd.DataFrame, most: int) -> pd.DataFrame:
-    """The forget-set sequences of one run that stand out most, by black-box scores.
-
-    Exposure is the largest distance of the sequence's scores from the median of the unseen
-    "threshold" half, in standard deviations of that half; scores that do not vary there are left
-    out. 0 is an ordinary sequence.
-
-    Returns:
-        At most `most` rows: rank from 1, sequence_id, exposure, the score that gives it away, its
-        direction ("still memorized" or "over-forgotten"), that score's raw value, and ma and loss.
-    """
-    members, _, reference = split_run(run)
-    standing_out = {}
-    for score in BLACK_BOX:
-        fixed = finite(reference[score])
-        spread = fixed.std(ddof=1) if len(fixed) > 1 else 0.0
-        if spread > 0:
-            standing_out[score] = (members[score].to_numpy(float) - np.median(fixed)) / spread
-    distances = pd.DataFrame(standing_out, index=members.index)
-    distances = distances.replace([np.inf, -np.inf], np.nan).dropna(how="all")
-    if distances.empty:
-        return pd.DataFrame(columns=EXPOSED_COLUMNS[len(KEYS) :])
-    score = distances.abs().idxmax(axis=1)
-    signed = pd.Series(
-        [distances.at[i, name] for i, name in score.items()], index=distances.index, dtype=float
-    )
-    found = members.loc[distances.index]
-    table = pd.DataFrame(
-        {
-            "sequence_id": found["sequence_id"],
-            "exposure": signed.abs(),
-            "score": score,
-            "direction": np.where(signed > 0, "still memorized", "over-forgotten"),
-            "value": [BLACK_BOX[name] * found.at[i, name] for i, name in score.items()],
-            "ma": found["raw_ma"],
-            "loss": found["raw_loss"],
-        }
-    )
-    table = table.sort_values(["exposure", "sequence_id"], ascending=[False, True]).head(most)
-    table.insert(0, "rank", range(1, len(table) + 1))
-    return table
-
-
-def exposed_all(
-    membership: pd.DataFrame, thresholds: pd.DataFrame, settings: AttackSettings
-) -> pd.DataFrame:
-    """The most exposed sequences of every run.
-
-    Args:
-        membership: one row per run and sequence, with the raw scores.
-        thresholds: one row per model, for the column band: where the sequence's g lies by the
-            calibrated band ("inside", "under-forgotten", "over-forgotten").
-        settings: how many per run.
-
-    Returns:
-        Columns `EXPOSED_COLUMNS`; a diverged run has no rows.
-
-    Raises:
-        InputError: as `with_scores`, or a model without thresholds.
-    """
-    parts = []
-    for key, run in with_scores(membership).groupby(KEYS, sort=True):
-        table = exposed_in_run(run, settings.exposed)
-        band = thresholds_of(thresholds, str(key[0])).calibrated
-        above = band.under_forgotten(table["ma"].to_numpy(float))
-        below = band.over_forgotten(table["ma"].to_numpy(float))
-        table["band"] = np.select(
-            [above, below], ["under-forgotten", "over-forgotten"], default="inside"
-        )
-        parts.append(table.assign(**dict(zip(KEYS, key, strict=True)))[EXPOSED_COLUMNS])
-    parts = [part for part in parts if len(part)]
-    if not parts:
-        return pd.DataFrame(columns=EXPOSED_COLUMNS)
-    return pd.concat(parts, ignore_index=True)

@@ -5,6 +5,7 @@ same in all of them (`style`).
 """
 
 from unlearning.figures.attack_roc import attack_roc
+from unlearning.figures.attack_suite import attack_suite
 from unlearning.figures.forgetting_histogram import forgetting_histogram
 from unlearning.figures.gains import gains
 from unlearning.figures.memorization import memorization
@@ -24,6 +25,7 @@ FIGURES = {
     "forgetting_histogram": forgetting_histogram,
     "trajectories": trajectories,
     "attack_roc": attack_roc,
+    "attack_suite": attack_suite,
     "pareto_outliers": pareto_outliers,
     "pareto_attack": pareto_attack,
     "gains": gains,

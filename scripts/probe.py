@@ -1,0 +1,68 @@
+"""Attack the unlearned models of a batch: the attacks of the suite that need the model itself."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from unlearning import parts
+from unlearning.console import add_threads, limit_threads, read_settings, run
+from unlearning.files import write_parquet
+from unlearning.models import device_for, load_model
+from unlearning.probing import ProbeSettings, keyed, probe, target_of
+from unlearning.sequences import forget_set, read_sequences
+from unlearning.settings import settings_class
+from unlearning.sources import sources
+
+
+@settings_class
+class Settings(ProbeSettings):
+    """Which models to attack and how."""
+
+    cells: tuple[tuple[int, str, int], ...]
+    """(forget size, label of the unlearner, seed) of each cell."""
+
+
+def main() -> None:
+    """Attack the cells one by one; finished ones wait in the side folder until all are done."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoints", type=Path, required=True, help="folder of models")
+    parser.add_argument("--name", required=True, help="the model's name in the results")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
+    parser.add_argument("--sequences", type=Path, required=True, help="table of sequences")
+    parser.add_argument("--forget-sets", type=Path, required=True, help="table of forget sets")
+    parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
+    parser.add_argument("--work", type=Path, required=True, help="side folder for finished cells")
+    parser.add_argument("--output", type=Path, required=True, help="per-sequence table to write")
+    parser.add_argument("--gpus", type=int, default=0, help="0: compute on the CPU")
+    add_threads(parser)
+    arguments = parser.parse_args()
+    limit_threads(arguments.threads)
+    settings = read_settings(arguments.settings, Settings)
+    device = device_for(arguments.gpus)
+    sequences = read_sequences(arguments.sequences)
+    forget_sets = pd.read_parquet(arguments.forget_sets)
+
+    inputs = ("checkpoints", "tokenizer", "sequences", "forget_sets")
+    modules = tuple(f"unlearning.attacks.{name}" for name in settings.attacks)
+    key = parts.fingerprint(
+        arguments.settings,
+        [*(getattr(arguments, name) for name in inputs), *sources("probe.py", modules)],
+    )
+    done = parts.Parts(arguments.work, key)
+    names = [f"{size}-{label}-{seed}" for size, label, seed in settings.cells]
+    for name, (size, label, seed) in zip(names, settings.cells, strict=True):
+        if done.has(name):
+            continue
+        forget = forget_set(forget_sets, size, seed)
+        model = load_model(arguments.checkpoints / name, device)
+        target = target_of(model, sequences, forget, settings, arguments.tokenizer)
+        keys = {"model": arguments.name, "forget_size": size, "unlearner": label, "seed": seed}
+        write_parquet(keyed(probe(target), target.ids, forget, keys), done.path(name))
+    table = pd.concat([pd.read_parquet(done.path(name)) for name in names], ignore_index=True)
+    write_parquet(table, arguments.output)
+    done.close()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,395 @@
+"""Attacks on scores, effects, and the most exposed: slow definitions and made-up truth."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from synthetic_results import Effect, Shape, make
+from unlearning import attacks
+from unlearning.attack_suite import (
+    KEYS,
+    METRICS,
+    RUN_COLUMNS,
+    WAY,
+    effects,
+    exposed,
+    learned_success,
+    resampled,
+    scored,
+    suite_table,
+)
+from unlearning.attacks.learned_attacker import FEATURES, folds_of, log_odds
+from unlearning.errors import InputError
+from unlearning.settings.analysis import AttackSettings
+from unlearning.statistics import mean_interval, paired_difference, resample_indices
+from unlearning.statistics import resample_weights as weights_of
+from unlearning.tables import ALL, TableJob
+
+QUICK = AttackSettings(resamples=60)
+BLOCKS = {name: None for name in attacks.names()}
+SHAPE = Shape(
+    models=("small", "large"),
+    sizes=(8, 16),
+    seeds=(0, 1),
+    effects={
+        "ga": Effect(0.15, 0.03, loss=5.0),  # over-forgotten
+        "sga": Effect(0.80, 0.03, loss=1.0),  # still memorized
+        "ta": Effect(0.39, 0.05, loss=3.2),  # like unseen text
+    },
+    items=5,
+)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return make(SHAPE)
+
+
+@pytest.fixture(scope="module")
+def rows(tables):
+    scores = scored(tables["membership"], BLOCKS)
+    return pd.concat([tables["probes"], scores], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def runs(rows):
+    return effects(rows, QUICK)
+
+
+def auc(runs: pd.DataFrame, attack: str, variant: str, measure: str) -> pd.Series:
+    chosen = runs[(runs["attack"] == attack) & (runs["variant"] == variant)]
+    chosen = chosen[(chosen["measure"] == measure) & (chosen["metric"] == "auc")]
+    return chosen.groupby("unlearner")["value"].mean()
+
+
+# --- the learned attacker -----------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 999),
+    st.integers(2, 12),
+    st.integers(4, 40),
+    st.integers(1, 9),
+    st.sampled_from([0.01, 1.0, 30.0]),
+    st.sampled_from([0.0, 1.0, 8.0]),
+)
+def test_all_fits_at_once_are_scikit_learn_s_one_by_one(
+    seed, members, others, features, penalty, gap
+):
+    rng = np.random.default_rng(seed)
+    label = np.arange(members + others) < members
+    x = rng.normal(size=(len(label), features)) * rng.uniform(0.1, 9, features) + 40
+    x[label] += gap
+    if features > 2:
+        x[:, 0] = 3.7  # one that says nothing
+        x[:, 1] = np.round(x[:, 2])  # and one that nearly repeats another
+    fold = folds_of(label, 2, rng)
+    known = np.stack([fold == 0, fold == 1, fold >= 0])
+    found = log_odds(x, label, known, penalty)
+    for odds, seen in zip(found, known, strict=True):
+        slow = make_pipeline(
+            StandardScaler(),
+            LogisticRegression(C=1 / penalty, class_weight="balanced", tol=1e-10, max_iter=10_000),
+        ).fit(x[seen], label[seen])
+        np.testing.assert_allclose(odds, slow.decision_function(x), atol=2e-3, rtol=2e-3)
+
+
+@given(st.integers(2, 30), st.integers(2, 30), st.integers(2, 5), st.integers(0, 99))
+def test_folds_hold_as_many_of_each_class_as_can_be(members, others, folds, seed):
+    label = np.arange(members + others) < members
+    fold = folds_of(label, folds, np.random.default_rng(seed))
+    for group in (label, ~label):
+        counts = np.bincount(fold[group], minlength=folds)
+        assert counts.max() - counts.min() <= 1
+        assert len(counts) == folds
+
+
+def test_the_learned_attacker_finds_both_directions_and_nothing_in_nothing(runs):
+    found = auc(runs, "learned_attacker", "black_box", "log_odds")
+    assert found["ga"] > 0.95
+    assert found["sga"] > 0.95
+    assert found["original"] > 0.95
+    assert 0.3 < found["control"] < 0.7
+    null = auc(runs, "learned_attacker", "black_box_permuted", "log_odds")
+    assert null.between(0.3, 0.7).all()
+    # the documented caveat: against the original even the control gives itself away
+    assert auc(runs, "learned_attacker", "with_original", "log_odds")["control"] > 0.9
+
+
+def test_members_on_both_sides_of_the_unseen_are_found():
+    """Half still memorized, half over-forgotten: no direction of any score tells them apart."""
+    effect = {"ta": SHAPE.effects["ta"]}
+    table = make(Shape(models=("small",), sizes=(16,), seeds=(0,), effects=effect, items=2))
+    table = table["membership"].copy()
+    rng = np.random.default_rng(4)
+    members = (table["split"] == "forget").to_numpy()
+    for name in FEATURES:
+        table[name] = rng.normal(size=len(table))
+    side = 5.0 * np.where(np.arange(members.sum()) % 2, 1, -1)
+    table.loc[members, "loss"] = side + rng.normal(size=members.sum())
+    found = effects(scored(table, {"learned_attacker": None}), QUICK)
+    assert auc(found, "learned_attacker", "black_box", "log_odds").min() > 0.95
+
+
+def test_a_sequence_is_judged_by_fits_that_have_not_seen_it():
+    """A feature that is noise but different for each sequence must not be learned by heart."""
+    rng = np.random.default_rng(3)
+    effect = {"ta": SHAPE.effects["ta"]}
+    table = make(Shape(models=("small",), sizes=(12,), seeds=(0,), effects=effect, items=2))
+    table = table["membership"].copy()
+    for name in FEATURES:
+        table[name] = rng.normal(size=len(table))
+    options = {"learned_attacker": {"penalty": 1e-3, "permuted": False}}
+    found = auc(effects(scored(table, options), QUICK), "learned_attacker", "black_box", "log_odds")
+    assert found.between(0.15, 0.85).all()
+
+
+def test_too_few_members_for_the_folds_gives_nan(tables):
+    one = tables["membership"]
+    first = one[one["split"] == "forget"].drop_duplicates(KEYS)
+    one = pd.concat([first, one[one["split"] != "forget"]])
+    found = scored(one, {"learned_attacker": None})
+    assert found["value"].isna().all()
+    assert effects(found, QUICK)["value"].isna().all()
+
+
+def test_a_missing_feature_is_named(tables):
+    with pytest.raises(InputError, match="no column 'suffix_loss'"):
+        scored(tables["membership"].drop(columns="suffix_loss"), {"learned_attacker": None})
+
+
+def test_the_same_seed_gives_the_same_and_another_does_not(tables):
+    first, again, other = (
+        scored(tables["membership"], {"learned_attacker": {"seed": seed}}) for seed in (0, 0, 1)
+    )
+    pd.testing.assert_frame_equal(first, again, check_exact=True)
+    assert (first["value"] != other["value"]).any()
+
+
+# --- reference calibration ----------------------------------------------------------------------
+
+
+def test_calibrated_losses_are_differences_and_ratios_to_the_reference(tables):
+    found = scored(tables["membership"], {"reference_calibrated": None})
+    raw = tables["membership"].set_index([*KEYS, "sequence_id"])["loss"]
+    key = ("large", 16, "ga", 1)
+    threshold = tables["membership"]
+    threshold = threshold[(threshold["half"] == "threshold") & (threshold["seed"] == 1)]
+    run = found[(found[KEYS] == list(key)).all(axis=1)]
+    for (variant, name), part in run.groupby(["variant", "measure"]):
+        sign = 1 if variant == "control" else -1
+
+        def score(sequence, sign=sign, name=name, variant=variant):
+            own = raw[(*key, sequence)]
+            other = raw[("large", 16, variant, 1, sequence)]
+            return sign * (np.log(other / own) if "ratio" in name else other - own)
+
+        reference = [score(s) for s in threshold["sequence_id"].unique()]
+        for row in part.itertuples():
+            expected = score(row.sequence_id)
+            if name.endswith("two_sided"):
+                expected = abs(expected - np.median(reference))
+            assert row.value == pytest.approx(expected)
+    assert set(run["variant"]) == {"control", "original"}
+
+
+def test_a_run_without_control_is_calibrated_by_the_original_alone(tables):
+    alone = tables["membership"].query("unlearner != 'control'")
+    found = scored(alone, {"reference_calibrated": None})
+    assert set(found["variant"]) == {"original"}
+    assert scored(alone, {"reference_calibrated": {"references": ["control"]}}).empty
+
+
+# --- effects --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=8),
+    st.lists(st.integers(0, 5), min_size=1, max_size=9),
+    st.integers(0, 99),
+)
+def test_every_resample_equals_the_definition_on_the_same_indices(inside, outside, seed):
+    inside, outside = np.array(inside, float), np.array(outside, float)
+    rng = np.random.default_rng(seed)
+    mine, theirs = (resample_indices(len(group), 6, rng) for group in (inside, outside))
+    found = resampled(inside, outside, weights_of(mine), weights_of(theirs))
+    for i in range(6):
+        a, b = inside[mine[i]], outside[theirs[i]]
+        area = roc_auc_score(np.r_[np.ones(len(a)), np.zeros(len(b))], np.r_[a, b])
+        expected = [area, a.mean(), b.mean(), a.mean() - b.mean()]
+        np.testing.assert_allclose(found[:, i], expected, atol=1e-12)
+
+
+def test_effects_are_those_of_the_rows(rows, runs):
+    assert list(runs) == RUN_COLUMNS
+    assert (runs["low"] <= runs["value"] + 1e-9).mean() > 0.98
+    for _, row in runs.sample(40, random_state=1).iterrows():
+        part = rows[(rows[[*KEYS, *WAY]] == row[[*KEYS, *WAY]]).all(axis=1)]
+        a, b = (part.loc[part["split"] == s, "value"].to_numpy(float) for s in ("forget", "unseen"))
+        area = roc_auc_score(np.r_[np.ones(len(a)), np.zeros(len(b))], np.r_[a, b])
+        expected = [area, a.mean(), b.mean(), a.mean() - b.mean()]
+        assert row["value"] == pytest.approx(expected[METRICS.index(row["metric"])])
+        assert (row["members"], row["non_members"]) == (len(a), len(b))
+
+
+def test_intervals_are_near_those_of_an_independent_bootstrap(rows):
+    part = rows[(rows["attack"] == "relearning") & (rows["unlearner"] == "sga")]
+    part = part[(part["model"] == "small") & (part["forget_size"] == 16) & (part["seed"] == 0)]
+    found = effects(part, AttackSettings(resamples=2000)).set_index("metric")
+    rng = np.random.default_rng(7)
+    a, b = (part.loc[part["split"] == s, "value"].to_numpy(float) for s in ("forget", "unseen"))
+    samples = [rng.choice(a, len(a)).mean() - rng.choice(b, len(b)).mean() for _ in range(2000)]
+    expected = np.quantile(samples, [0.025, 0.975])
+    width = expected[1] - expected[0]
+    got = found.loc["difference", ["low", "high"]].to_numpy(float)
+    np.testing.assert_allclose(got, expected, atol=0.1 * width)
+
+
+def test_a_run_does_not_depend_on_the_others(rows, runs):
+    alone = effects(rows[rows["unlearner"] == "sga"], QUICK)
+    kept = runs[runs["unlearner"] == "sga"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, kept)
+
+
+def test_a_diverged_run_has_nan_effects_and_no_exposed_sequence(tables, rows):
+    lost = rows.assign(value=rows["value"].where(rows["unlearner"] != "ga"))
+    found = effects(lost, QUICK)
+    mine = found[found["unlearner"] == "ga"]
+    assert mine[["value", "low", "high"]].isna().all(axis=None)
+    assert (mine["members"] == 0).all()
+    assert found.loc[found["unlearner"] != "ga", "value"].notna().all()
+    membership = tables["membership"].copy()
+    numbers = membership.select_dtypes("number").columns.difference(KEYS)
+    membership[numbers] = membership[numbers].astype(float)
+    membership.loc[membership["unlearner"] == "ga", numbers] = np.nan
+    listed = exposed(membership, lost, tables["thresholds"], QUICK)
+    assert "ga" not in set(listed["unlearner"])
+
+
+def test_without_attacks_there_are_empty_tables(tables):
+    nothing = effects(scored(tables["membership"], {}), QUICK)
+    assert nothing.empty
+    assert suite_table(nothing, TableJob()).empty
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def test_the_table_holds_student_intervals_over_draws_and_over_cells(runs):
+    table = suite_table(runs, TableJob(models=("small", "large")))
+    where = {"attack": "relearning", "measure": "ma_rise", "metric": "difference"}
+    some = runs[(runs[list(where)] == list(where.values())).all(axis=1)]
+    table = table[(table[list(where)] == list(where.values())).all(axis=1)]
+    draws = some[(some["model"] == "large") & (some["forget_size"] == 8)]
+    draws = draws.pivot(index="seed", columns="unlearner", values="value")
+    row = table[(table["model"] == "large") & (table["forget_size"] == 8)]
+    row = row.set_index("unlearner").loc["sga"]
+    expected = mean_interval(draws["sga"])
+    above = paired_difference(draws["sga"], draws["control"])
+    control = mean_interval(draws["control"])
+    assert row[["mean", "low", "high"]].tolist() == pytest.approx(
+        [expected.mean, expected.low, expected.high]
+    )
+    assert row[["control", "control_low", "control_high"]].tolist() == pytest.approx(
+        [control.mean, control.low, control.high]
+    )
+    assert row[["above_control", "above_low", "above_high"]].tolist() == pytest.approx(
+        [above.mean, above.low, above.high]
+    )
+    assert row["n"] == 2
+    cells = some[some["unlearner"] == "sga"].groupby(["model", "forget_size"])["value"].mean()
+    pooled = table[table["model"] == ALL].set_index("unlearner").loc["sga"]
+    expected = mean_interval(cells)
+    assert pooled[["mean", "low", "high"]].tolist() == pytest.approx(
+        [expected.mean, expected.low, expected.high]
+    )
+    assert pooled["n"] == 4
+    assert "cells" in pooled["n_counts"]
+
+
+def test_the_learned_attacker_stands_beside_the_single_scores(runs):
+    found = learned_success(runs)
+    assert {"learned_black_box", "learned_with_original"} <= set(found["score"])
+    assert set(found["metric"]) == {"auc"}
+    row = found[(found["score"] == "learned_black_box") & (found["unlearner"] == "sga")].iloc[0]
+    assert row["value"] > 0.9
+
+
+# --- the most exposed -----------------------------------------------------------------------------
+
+
+def test_the_most_exposed_are_named_with_the_true_reason(tables, rows):
+    """One sequence each is made to stand out in one way, all others are like unseen ones."""
+    key = {"model": "large", "forget_size": 8, "unlearner": "ta", "seed": 0}
+    membership, values = tables["membership"].copy(), rows.copy()
+    run = (membership[list(key)] == list(key.values())).all(axis=1)
+    forget = run & (membership["split"] == "forget")
+    a, b, c, *rest = membership.loc[forget, "sequence_id"]
+    quiet = membership[run & (membership["half"] == "threshold")]
+    scores = ["ma", "el", "loss", "min_k", "min_k_plus_plus"]
+    membership[scores] = membership[scores].astype(float)
+    for name in scores:
+        membership.loc[forget, name] = quiet[name].median()
+    own = (values[list(key)] == list(key.values())).all(axis=1) & (values["split"] == "forget")
+    for way, part in values[own].groupby(WAY):
+        other = values[(values[list(key)] == list(key.values())).all(axis=1)]
+        other = other[(other[WAY] == list(way)).all(axis=1) & (other["split"] == "unseen")]
+        values.loc[part.index, "value"] = other["value"].median()
+    membership.loc[forget & (membership["sequence_id"] == a), "loss"] = 30.0
+    relearned = own & (values["attack"] == "relearning") & (values["measure"] == "ma_rise")
+    values.loc[relearned & (values["sequence_id"] == b), "value"] = 5.0
+    back = own & (values["attack"] == "quantization") & (values["measure"] == "ma_rise")
+    values.loc[back & (values["sequence_id"] == c), "value"] = 1.0
+    values.loc[relearned & (values["sequence_id"] == c), "value"] = 0.4
+    table = exposed(membership, values, tables["thresholds"], AttackSettings(exposed=4))
+    mine = table[(table[list(key)] == list(key.values())).all(axis=1)].set_index("sequence_id")
+    assert set(mine.index[:3]) == {a, b, c}
+    assert mine.loc[a, "why"] == "over-forgotten"
+    assert mine.loc[b, "why"] == "relearned"
+    assert mine.loc[c, "why"] == "comes back when quantized"
+    assert mine.loc[c, "also"] == "relearned"
+    assert mine.loc[a, "also"] == ""
+    assert mine.loc[a, "loss"] == 30.0
+    assert mine["rank"].tolist() == [1, 2, 3, 4]
+    assert mine["exposure"].iloc[3] < 1e-9
+    assert mine.index[3] == min(rest)
+
+
+def test_exposure_by_a_score_is_the_distance_in_standard_deviations(tables):
+    nothing = pd.DataFrame(columns=[*KEYS, *WAY, "sequence_id", "split", "value"])
+    table = exposed(tables["membership"], nothing, tables["thresholds"], AttackSettings(exposed=3))
+    assert (table.groupby(KEYS).size() == 3).all()
+    key = {"model": "small", "forget_size": 8, "unlearner": "ga", "seed": 1}
+    run = tables["membership"]
+    run = run[(run[list(key)] == list(key.values())).all(axis=1)]
+    unseen = run[run["half"] == "threshold"]
+    best = {
+        row["sequence_id"]: max(
+            abs(row[s] - unseen[s].median()) / unseen[s].std()
+            for s in ("ma", "el", "loss", "min_k", "min_k_plus_plus")
+        )
+        for _, row in run[run["split"] == "forget"].iterrows()
+    }
+    mine = table[(table[list(key)] == list(key.values())).all(axis=1)]
+    expected = sorted(best, key=lambda name: -best[name])[:3]
+    assert mine["sequence_id"].tolist() == expected
+    assert mine["exposure"].tolist() == pytest.approx([best[name] for name in expected])
+    assert set(mine["why"]) == {"over-forgotten"}
+
+
+def test_reasons_belong_to_measures_that_exist(rows):
+    for name in attacks.names():
+        attack = attacks.load(name)
+        assert attack.TITLE
+        assert attack.HEADLINE[1] in METRICS
+        known = set(rows.loc[rows["attack"] == name, "measure"])
+        if known:
+            assert set(attack.REASONS) | {attack.HEADLINE[0]} <= known
