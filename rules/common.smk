@@ -1,9 +1,11 @@
 """What all rules share: the checked config, the cells of the experiment, names of results."""
 
-import fcntl
+import functools
+import hashlib
 import itertools
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -13,12 +15,18 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from unlearning.configuration import check
 from unlearning.errors import InputError
-from unlearning.sources import sources
+from unlearning.files import replacing
+from unlearning.gpus import JOBS_PER_GPU
+from unlearning.locks import hold
+from unlearning.sources import digests, sources
 
 try:
     CONFIG = check(config)
 except InputError as error:
     raise WorkflowError(str(error)) from None
+
+# by the environment, since it reaches every job and is no part of what a result depends on
+os.environ[JOBS_PER_GPU] = str(CONFIG["jobs"]["per_gpu"])
 
 
 report: "../report/workflow.rst"
@@ -54,14 +62,9 @@ UNLEARNED = [f"{model}/{batch}" for model in MODELS for batch in BATCHES]
 
 
 wildcard_constraints:
-    model="|".join(MODELS),
-    batch="|".join(BATCHES),
-
-
-def code(name, modules=()):
-    """Every library file that a script imports: an edit of any reruns the rule."""
-    found = sources(name, tuple(modules))
-    return [os.path.relpath(path) for path in found if path.name != name]
+    model="|".join(map(re.escape, MODELS)),
+    # not every name: the pattern is matched for each file of each job
+    batch=r"[\w.-]+",
 
 
 def script(name):
@@ -69,11 +72,35 @@ def script(name):
     return os.path.relpath(Path(workflow.basedir, "scripts", name))
 
 
+@functools.cache  # thousands of jobs ask for the same few
+def code(name, modules=()):
+    """A list of every library file that a script imports: an edit of any reruns the rule.
+
+    One file with their digests instead of the files themselves: with some thirty inputs more, a
+    large experiment's plan takes four times the time and memory.
+    """
+    found = [path for path in sources(name, modules) if path.name != name]
+    # a batch may name more modules than a file name holds
+    return listing(f"{name}-{hashlib.sha256(repr(modules).encode()).hexdigest()[:8]}", found)
+
+
+def listing(name, paths):
+    """A file with the digests of other files, as old as the newest of them."""
+    path = Path(".snakemake/code", f"{name}.txt")
+    text = digests(paths, workflow.basedir)
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as scratch:
+            scratch.write_text(text)
+    newest = max(source.stat().st_mtime_ns for source in paths)
+    os.utime(path, ns=(newest, newest))
+    return str(path)
+
+
 # the suite's task definitions, read by the evaluation engine beside its code
-ENGINE = [
-    os.path.relpath(path)
-    for path in sorted(Path(workflow.basedir, "scripts/unlearning/evaluation").rglob("*.yaml"))
-]
+ENGINE = listing(
+    "engine", sorted(Path(workflow.basedir, "scripts/unlearning/evaluation").rglob("*.yaml"))
+)
 
 # one 2.7B checkpoint is 10 GB and a sweep has hundreds: they are kept only where asked for
 CHECKPOINTS = (lambda path: path) if CONFIG["jobs"]["keep_checkpoints"] else temp
@@ -89,9 +116,9 @@ def folder_of(wildcards, output):
     return os.path.dirname(output[0])
 
 
-def grown(megabytes):
-    """Memory that grows with each retry."""
-    return lambda wildcards, attempt: megabytes * attempt
+def grown(amount):
+    """Memory or time that grows with each retry: a job may have been killed for want of either."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 def larger_first(wildcards):
@@ -103,7 +130,7 @@ def methods_of(wildcards):
     """Library files of the unlearners in a batch: an edited one reruns its own jobs only."""
     labels = {label for _, label, _ in BATCHES[wildcards.batch]}
     methods = {CONFIG["unlearners"][label]["method"] for label in labels}
-    return [f"unlearning.unlearners.{method}" for method in sorted(methods)]
+    return tuple(f"unlearning.unlearners.{method}" for method in sorted(methods))
 
 
 def unlearning_settings(wildcards):
@@ -124,8 +151,5 @@ def hold_folder():
     The profile switches Snakemake's own lock off: after a kill it stays behind and the next run
     has to be unlocked by hand. This one ends with the process, however that ends.
     """
-    hold_folder.file = open(".snakemake/running", "w")
-    try:
-        fcntl.flock(hold_folder.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if hold(".snakemake/running", wait=False) is None:
         raise WorkflowError("another run is at work in this folder; wait for it, or stop it")

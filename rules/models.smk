@@ -24,7 +24,7 @@ rule pretrain:
     resources:
         gpu=1,
         mem_mb=grown(2000),
-        runtime=60,
+        runtime=grown(60),
     params:
         settings=lambda wildcards: as_json(**CONFIG["models"][wildcards.model]["pretraining"]),
         without=lambda wildcards: "--without-planted" if wildcards.role == "controls" else "",
@@ -61,7 +61,7 @@ rule score_original:
     resources:
         gpu=1,
         mem_mb=grown(2000),
-        runtime=60,
+        runtime=grown(60),
     params:
         settings=as_json(
             **CONFIG["measurement"], band_quantiles=CONFIG["forgetting"]["band_quantiles"]

@@ -26,7 +26,7 @@ rule unlearn:
     resources:
         gpu=1,
         mem_mb=grown(2000),
-        runtime=60,
+        runtime=grown(60),
     params:
         settings=unlearning_settings,
         work=f"{RESULTS}/.work/unlearn/{{model}}/{{batch}}",
@@ -64,7 +64,7 @@ rule evaluate:
     resources:
         gpu=1,
         mem_mb=grown(2000),
-        runtime=60,
+        runtime=grown(60),
     params:
         settings=lambda wildcards: as_json(**CONFIG["measurement"], cells=BATCHES[wildcards.batch]),
         work=f"{RESULTS}/.work/evaluate/{{model}}/{{batch}}",
@@ -106,7 +106,7 @@ rule collect:
     threads: 1
     resources:
         mem_mb=grown(2000),
-        runtime=10,
+        runtime=grown(10),
     params:
         folder=folder_of,
     shell:

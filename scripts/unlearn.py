@@ -16,6 +16,7 @@ from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.driver import StopRule, phase_lengths, unlearn
 from unlearning.files import replacing, write_parquet
 from unlearning.forgetting import Band
+from unlearning.locks import work_alone
 from unlearning.models import device_for, load_model, peak_memory_mb
 from unlearning.request import Request
 from unlearning.sequences import forget_set, read_sequences, tokens_of
@@ -117,6 +118,7 @@ def main() -> None:
     add_threads(parser)
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
+    work_alone(arguments.work)
     settings = read_settings(arguments.settings, Settings)
 
     inputs = ("model", "sequences", "forget_sets", "background", "thresholds")

@@ -16,7 +16,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from running import ROOT, SMOKE, copy_project, environment, snakemake
+from running import ROOT, SMOKE, copy_project, environment, same_results, snakemake
 from unlearning.sequences import tokens_of
 
 KEYS = ["model", "forget_size", "unlearner", "seed"]
@@ -222,17 +222,6 @@ def test_a_changed_setting_reruns_what_depends_on_it(smoke, tmp_path):
 
 
 # --- kills ------------------------------------------------------------------------------------
-
-
-def same_results(left: Path, right: Path) -> None:
-    """Every table of both runs has the same bytes; wall times aside, which stand apart."""
-    for path in sorted((left / "tables").glob("*.csv")):
-        if path.stem != "cost":
-            assert path.read_bytes() == (right / "tables" / path.name).read_bytes(), path.name
-    for name in ("memorization", "history", "utility", "membership", "attack_runs"):
-        mine, theirs = (pd.read_parquet(run / f"{name}.parquet") for run in (left, right))
-        pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
-    assert (left / "claims.json").read_bytes() == (right / "claims.json").read_bytes()
 
 
 @pytest.mark.slow

@@ -63,6 +63,10 @@ class JobSettings:
     keep_checkpoints: bool = False
     """Keep the unlearned models under results/<run>/unlearned/ after they are evaluated."""
 
+    per_gpu: int = Field(default=1, gt=0)
+    """How many jobs of this machine may compute on one GPU at a time. Where it is more than 1,
+    give Snakemake `--resources gpu=` as many times the number of GPUs."""
+
 
 @settings_class
 class Config:

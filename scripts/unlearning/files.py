@@ -1,8 +1,10 @@
 """Writing results so that a killed job never leaves half a file under a final name."""
 
+import glob
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +16,16 @@ import pandas as pd
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a scratch path beside `path`; move it to `path` only when the block succeeds.
 
-    Works for files and for folders. A folder that stands at `path` is replaced whole.
+    Works for files and for folders. A folder that stands at `path` is replaced whole. What a
+    killed process of this machine left beside `path` is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.partial-{os.getpid()}{path.suffix}")
+    stem = f".{path.name}.partial-{socket.gethostname()}-"
+    for left in path.parent.glob(f"{glob.escape(stem)}*"):
+        if not is_alive(left.name.removeprefix(stem).split(".")[0]):
+            remove(left)
+    scratch = path.with_name(f"{stem}{os.getpid()}{path.suffix}")
     remove(scratch)
     try:
         yield scratch
@@ -27,6 +34,11 @@ def replacing(path: Path | str) -> Iterator[Path]:
         os.replace(scratch, path)
     finally:
         remove(scratch)
+
+
+def is_alive(pid: str) -> bool:
+    """Whether a process of this machine has this number."""
+    return pid.isdecimal() and Path("/proc", pid).exists()
 
 
 def remove(path: Path | str) -> None:
