@@ -72,35 +72,34 @@ def script(name):
     return os.path.relpath(Path(workflow.basedir, "scripts", name))
 
 
-@functools.cache  # thousands of jobs ask for the same few
-def code(name, modules=()):
-    """A list of every library file that a script imports: an edit of any reruns the rule.
-
-    One file with their digests instead of the files themselves: with some thirty inputs more, a
-    large experiment's plan takes four times the time and memory.
-    """
-    found = [path for path in sources(name, modules) if path.name != name]
-    # a batch may name more modules than a file name holds
-    return listing(f"{name}-{hashlib.sha256(repr(modules).encode()).hexdigest()[:8]}", found)
-
-
-def listing(name, paths):
-    """A file with the digests of other files, as old as the newest of them."""
-    path = Path(".snakemake/code", f"{name}.txt")
-    text = digests(paths, workflow.basedir)
-    if not path.exists() or path.read_text() != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as scratch:
-            scratch.write_text(text)
-    newest = max(source.stat().st_mtime_ns for source in paths)
-    os.utime(path, ns=(newest, newest))
-    return str(path)
-
-
 # the suite's task definitions, read by the evaluation engine beside its code
-ENGINE = listing(
-    "engine", sorted(Path(workflow.basedir, "scripts/unlearning/evaluation").rglob("*.yaml"))
-)
+ENGINE = tuple(sorted(Path(workflow.basedir, "scripts/unlearning/evaluation").rglob("*.yaml")))
+
+
+@functools.cache  # thousands of jobs ask for the same few
+def code(name, modules=(), beside=()):
+    """A list of the library files that a script imports: an edit of any reruns the rule.
+
+    One file with their digests, as old as the newest of them, instead of the files themselves:
+    with some thirty inputs more, a plan of many jobs takes three times the time and memory.
+
+    Args:
+        name: of the script.
+        modules: what it loads by name.
+        beside: other files of the project that it reads.
+    """
+    paths = [path for path in sources(name, modules) if path.name != name] + list(beside)
+    # a batch may name more modules than a file name holds
+    batch = hashlib.sha256(repr(modules).encode()).hexdigest()[:8]
+    listing = Path(f".snakemake/code/{name}-{batch}.txt")
+    text = digests(paths, workflow.basedir)
+    if not listing.exists() or listing.read_text() != text:
+        with replacing(listing) as scratch:
+            scratch.write_text(text)
+    newest = max(path.stat().st_mtime_ns for path in paths)
+    os.utime(listing, ns=(newest, newest))
+    return str(listing)
+
 
 # one 2.7B checkpoint is 10 GB and a sweep has hundreds: they are kept only where asked for
 CHECKPOINTS = (lambda path: path) if CONFIG["jobs"]["keep_checkpoints"] else temp

@@ -39,8 +39,7 @@ rule pretrain:
 rule score_original:
     input:
         script=script("score_original.py"),
-        code=code("score_original.py"),
-        engine=ENGINE,
+        code=code("score_original.py", beside=ENGINE),
         original=f"{RESULTS}/models/{{model}}",
         control=f"{RESULTS}/controls/{{model}}",
         sequences=f"{RESULTS}/sequences.parquet",

@@ -42,8 +42,7 @@ rule unlearn:
 rule evaluate:
     input:
         script=script("evaluate.py"),
-        code=code("evaluate.py"),
-        engine=ENGINE,
+        code=code("evaluate.py", beside=ENGINE),
         checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
         tokenizer=f"{RESULTS}/models/{{model}}",
         sequences=f"{RESULTS}/sequences.parquet",

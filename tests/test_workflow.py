@@ -4,9 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +13,8 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from running import ROOT, SMOKE, copy_project, environment, same_results, snakemake
+from kill_often import leftovers, run_with_kills
+from running import ROOT, SMOKE, copy_project, same_results, snakemake
 from unlearning.sequences import tokens_of
 
 KEYS = ["model", "forget_size", "unlearner", "seed"]
@@ -226,24 +224,12 @@ def test_a_changed_setting_reruns_what_depends_on_it(smoke, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_tables(smoke, tmp_path):
-    """Kill the whole process group at moments spread over the run; then let it finish."""
+    """Kill everything, Snakemake alone or one job, at random moments; `kill_often` does more."""
     folder = copy_project(tmp_path)
-    generator = np.random.default_rng(5)
-    for _ in range(5):
-        process = subprocess.Popen(
-            ["snakemake", "--configfile", SMOKE],
-            cwd=folder,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        time.sleep(generator.uniform(5, 20))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    done = snakemake(folder, "--configfile", SMOKE)
-    assert done.returncode == 0, done.stdout[-5000:]
+    hits = run_with_kills(folder, SMOKE, kills=5, seed=5)
     same_results(smoke / "results/smoke", folder / "results/smoke")
+    assert max(hits.finished.values()) == 1
+    assert leftovers(folder / "results/smoke") == []
     shutil.rmtree(folder)
 
 
