@@ -8,6 +8,7 @@ job. Then compares the results.
 """
 
 import argparse
+import contextlib
 import os
 import re
 import signal
@@ -47,38 +48,44 @@ def run_with_kills(folder: Path, config: str, kills: int, seed: int) -> Hits:
     """
     generator = np.random.default_rng(seed)
     hits = Hits()
-    process = None
-    for _ in range(kills):
-        if process is None:
-            process, output = start(folder, config, hits)
-        waited = wait_for_moment(process, output, generator)
-        if not waited:
-            raise RuntimeError(f"ended before the kills did: {output.read_text()[-3000:]}")
+    process, output = start(folder, config, hits)
+    while hits.kinds.total() < kills:
+        if not wait_for_moment(process, output, generator):
+            # a light job has no second try: it was reported, and the next run goes on
+            process, output = next_run(process, output, folder, config, hits)
+            continue
         kind = str(generator.choice(KINDS))
         jobs = jobs_of(process.pid)
+        if kind == "job" and not jobs:
+            continue
         hits.kinds[kind] += 1
-        if kind == "job" and jobs:
+        if kind == "job":
             victim = sorted(jobs)[generator.integers(len(jobs))]
             hits.scripts[jobs[victim]] += 1
             end(os.kill, victim)
-            continue  # Snakemake tries the job again
-        hits.scripts.update(jobs.values())
-        end(os.killpg if kind != "snakemake" else os.kill, process.pid)
-        process.wait()
-        hits.finished.update(finished_in(output.read_text()))
-        process = None
-    if process is None:
-        process, output = start(folder, config, hits)
-    process.wait()
+        else:
+            hits.scripts.update(jobs.values())
+            end(os.killpg if kind == "group" else os.kill, process.pid)
+            process, output = next_run(process, output, folder, config, hits)
+    while process.wait() != 0:
+        process, output = next_run(process, output, folder, config, hits)
     hits.finished.update(finished_in(output.read_text()))
-    # a job that was hit twice has no tries left: one more run goes on
-    if process.returncode != 0:
-        process, output = start(folder, config, hits)
-        process.wait()
-        hits.finished.update(finished_in(output.read_text()))
-    if process.returncode != 0:
-        raise RuntimeError(output.read_text()[-3000:])
     return hits
+
+
+def next_run(process, output, folder, config, hits) -> tuple[subprocess.Popen, Path]:
+    """Note what a run that was cut had finished, and start the next one.
+
+    Raises:
+        RuntimeError: it was not cut but done, or it did nothing and failed.
+    """
+    if process.wait() == 0:
+        raise RuntimeError(f"done after {hits.kinds.total()} kills: ask for fewer")
+    finished = finished_in(output.read_text())
+    if process.returncode > 0 and not finished and hits.runs > 3 * hits.kinds.total() + 3:
+        raise RuntimeError(output.read_text()[-3000:])
+    hits.finished.update(finished)
+    return start(folder, config, hits)
 
 
 def start(folder: Path, config: str, hits: Hits) -> tuple[subprocess.Popen, Path]:
@@ -129,10 +136,8 @@ def jobs_of(snakemake_pid: int) -> dict[int, str]:
 
 def end(kill, pid: int) -> None:
     """Kill by number; it may be gone by itself."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def finished_in(output: str) -> list[str]:

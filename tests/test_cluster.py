@@ -118,7 +118,7 @@ def slurm(tmp_path_factory, request) -> Evidence:
                     folder / "cut",
                     ["make_corpus.py"],
                     *("results/small/sequences.parquet", "--set-resources"),
-                    "make_corpus:runtime=attempt**6",  # minutes: SLURM's shortest limit, then an hour
+                    "make_corpus:runtime=attempt**6",  # one minute, then an hour
                 )
             )
             # the local run, in the time that these two take
