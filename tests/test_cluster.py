@@ -151,12 +151,14 @@ def slurm(tmp_path_factory, request) -> Evidence:
 
 
 @pytest.mark.slow
+@pytest.mark.slurm
 def test_slurm_gives_the_results_of_a_local_run(slurm):
     assert slurm.whole.process.returncode == 0, slurm.whole.output[-5000:]
     same_results(slurm.local / "results/small", slurm.whole.folder / "results/small")
 
 
 @pytest.mark.slow
+@pytest.mark.slurm
 def test_every_heavy_job_goes_through_sbatch_with_its_resources(slurm):
     finished = {
         rule: [job for job in jobs if job["JobState"] == "COMPLETED"]
@@ -175,6 +177,7 @@ def test_every_heavy_job_goes_through_sbatch_with_its_resources(slurm):
 
 
 @pytest.mark.slow
+@pytest.mark.slurm
 def test_slurm_gives_each_job_a_gpu_of_its_own(slurm):
     notes = [line.split() for line in (slurm.whole.folder / "double/notes").open()]
     scripts = Counter(script.removesuffix(".py") for script, _, _ in notes)
@@ -185,6 +188,7 @@ def test_slurm_gives_each_job_a_gpu_of_its_own(slurm):
 
 
 @pytest.mark.slow
+@pytest.mark.slurm
 def test_a_cancelled_job_is_tried_again_and_waits_for_a_drained_node(slurm):
     assert sorted(job["JobState"] for job in slurm.jobs["unlearn"]) == [
         "CANCELLED",
@@ -195,6 +199,7 @@ def test_a_cancelled_job_is_tried_again_and_waits_for_a_drained_node(slurm):
 
 
 @pytest.mark.slow
+@pytest.mark.slurm
 def test_a_job_over_its_limit_gets_more_time_and_is_reported_when_that_fails(slurm):
     assert slurm.cut.process.returncode != 0
     assert [job["JobState"] for job in slurm.corpus_jobs] == ["TIMEOUT", "CANCELLED"]
