@@ -39,10 +39,9 @@ def main() -> None:
         files = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", str(path)]
         subprocess.run(["snakemake", "-n", "--quiet", *files, "--directory", folder], check=True)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(
-        f"{2 * math.prod(grid.values())} jobs and a few more planned"
-        f" in {used.ru_utime + used.ru_stime:.1f} CPU seconds with {used.ru_maxrss * 1024 / 1e6:.0f} MB"
-    )
+    seconds, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6
+    jobs = 2 * math.prod(grid.values())
+    print(f"{jobs} jobs and a few more: {seconds:.1f} CPU seconds, {megabytes:.0f} MB")
 
 
 if __name__ == "__main__":
