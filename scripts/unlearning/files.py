@@ -8,8 +8,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:  # the Snakefile reads this module: pandas would cost each start a second
+    import pandas as pd
 
 
 @contextmanager
@@ -50,13 +52,13 @@ def remove(path: Path | str) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_parquet(table: pd.DataFrame, path: Path | str) -> None:
+def write_parquet(table: "pd.DataFrame", path: Path | str) -> None:
     """Write a table without its index; the same table gives the same bytes."""
     with replacing(path) as scratch:
         table.to_parquet(scratch, index=False)
 
 
-def write_csv(table: pd.DataFrame, path: Path | str) -> None:
+def write_csv(table: "pd.DataFrame", path: Path | str) -> None:
     """Write a table without its index, floats with nine significant digits."""
     with replacing(path) as scratch:
         table.to_csv(scratch, index=False, float_format="%.9g")
