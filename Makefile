@@ -1,5 +1,6 @@
 # make demo   the whole experiment on the embedded default, in about ten minutes on two cores
 # make test   lint and the whole test suite
+# make test-slurm   the workflow on a SLURM cluster of one node, started for the test
 # The other targets are steps of these two, or for those who change the project.
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ RESULTS = results/$(RUN)
 # jobs are started with `python`: it must be this environment's
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test lint install lock schema plan docs clean
+.PHONY: demo test test-slurm lint install lock schema plan docs clean
 
 demo: $(READY)
 	snakemake --configfile $(CONFIG)
@@ -23,9 +24,17 @@ demo: $(READY)
 $(RESULTS)/report.html: $(RESULTS)/claims.json $(RESULTS)/provenance.json
 	snakemake --configfile $(CONFIG) --report $@
 
+# one file for the browser; for a large run the same as a zip: make results/<run>/report.zip
+$(RESULTS)/report.zip: $(RESULTS)/claims.json $(RESULTS)/provenance.json
+	snakemake --configfile $(CONFIG) --report $@
+
 test: $(READY) lint
 	# one thread each: two threads on a shared core cost up to ten times the time
-	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile -m "not slurm"
+
+# root and apt: it installs Debian's slurm-wlm and munge where they are missing
+test-slurm: $(READY)
+	OMP_NUM_THREADS=1 pytest -m slurm
 
 lint: $(READY)
 	ruff check .
@@ -58,7 +67,7 @@ plan: $(READY)
 
 # the figures and verdicts that the README shows, from a finished demo; needs a Chromium
 SHOWN = $(shell grep -o 'docs/figures/[a-z_]*\.png' README.md)
-docs:
+docs: docs/rules.md
 	rm -rf docs/figures
 	mkdir -p docs/figures
 	cp $(patsubst docs/%,results/demo/%,$(filter-out %/report.png,$(SHOWN))) docs/figures/
@@ -67,6 +76,11 @@ docs:
 	  --disable-background-networking --disable-component-update --disable-sync \
 	  --user-data-dir=$$(mktemp -d) --window-size=1180,1330 \
 	  --screenshot=$(CURDIR)/docs/figures/report.png file://$(CURDIR)/results/demo/index.html
+
+# the graph of the rules, as GitHub draws it
+docs/rules.md: $(READY) Snakefile $(wildcard rules/*.smk)
+	{ echo "# The rules"; echo; echo '```mermaid'; \
+	  snakemake --quiet all --rulegraph mermaid-js; echo; echo '```'; } > $@
 
 clean:
 	rm -rf results logs .snakemake

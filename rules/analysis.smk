@@ -62,7 +62,7 @@ rule attack:
     threads: 1
     resources:
         mem_mb=grown(2000),
-        runtime=30,
+        runtime=grown(30),
     params:
         settings=as_json(**CONFIG["attack"]),
         folder=folder_of,
@@ -92,7 +92,7 @@ rule attack_suite:
     threads: 1
     resources:
         mem_mb=grown(2000),
-        runtime=30,
+        runtime=grown(30),
     params:
         settings=as_json(
             attacks=CONFIG["attacks"],
@@ -129,7 +129,7 @@ rule make_tables:
     threads: 1
     resources:
         mem_mb=grown(2000),
-        runtime=30,
+        runtime=grown(30),
     params:
         settings=as_json(**CONFIG["tables"], **CONFIG["solution_space"], models=MODELS),
         folder=folder_of,
@@ -155,12 +155,13 @@ rule judge_claims:
         f"{LOGS}/judge_claims.log",
     benchmark:
         f"{LOGS}/benchmarks/judge_claims.tsv"
+    localrule: True
     conda:
         "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=grown(1000),
-        runtime=10,
+        runtime=grown(10),
     params:
         settings=as_json(**CONFIG["solution_space"], **CONFIG["claims"], models=MODELS),
         folder=folder_of,
@@ -200,12 +201,13 @@ rule render_pages:
         f"{LOGS}/render_pages.log",
     benchmark:
         f"{LOGS}/benchmarks/render_pages.tsv"
+    localrule: True
     conda:
         "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=grown(1000),
-        runtime=5,
+        runtime=grown(5),
     params:
         settings=as_json(
             kinds=FIGURE_KINDS,
@@ -231,12 +233,13 @@ rule record_provenance:
         f"{LOGS}/record_provenance.log",
     benchmark:
         f"{LOGS}/benchmarks/record_provenance.tsv"
+    localrule: True
     conda:
         "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=grown(1000),
-        runtime=5,
+        runtime=grown(5),
     params:
         config=as_json(**CONFIG),
         benchmarks=f"{LOGS}/benchmarks",
@@ -281,7 +284,7 @@ rule draw_figures:
     threads: 2
     resources:
         mem_mb=grown(2000),
-        runtime=30,
+        runtime=grown(30),
     params:
         settings=as_json(models=MODELS, **CONFIG["figures"], **CONFIG["solution_space"]),
         folder=folder_of,

@@ -15,12 +15,14 @@ rule prepare_challenge:
     benchmark:
         f"{LOGS}/benchmarks/prepare_challenge.tsv"
     retries: 2
+    # compute nodes may have no network
+    localrule: True
     conda:
         "../envs/torch.yaml"
     threads: 1
     resources:
         mem_mb=grown(4000),
-        runtime=60,
+        runtime=grown(60),
     params:
         settings=as_json(
             **CONFIG["challenge"],

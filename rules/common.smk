@@ -1,6 +1,7 @@
 """What all rules share: the checked config, the cells of the experiment, names of results."""
 
-import fcntl
+import functools
+import hashlib
 import itertools
 import json
 import os
@@ -15,12 +16,18 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 from unlearning import attacks
 from unlearning.configuration import check
 from unlearning.errors import InputError
-from unlearning.sources import sources
+from unlearning.files import replacing
+from unlearning.gpus import JOBS_PER_GPU
+from unlearning.locks import hold
+from unlearning.sources import digests, sources
 
 try:
     CONFIG = check(config)
 except InputError as error:
     raise WorkflowError(str(error)) from None
+
+# by the environment, since it reaches every job and is no part of what a result depends on
+os.environ[JOBS_PER_GPU] = str(CONFIG["jobs"]["per_gpu"])
 
 
 report: "../report/workflow.rst"
@@ -65,13 +72,8 @@ def one_of(names):
 
 wildcard_constraints:
     model=one_of(MODELS),
-    batch=one_of(BATCHES),
-
-
-def code(name, modules=()):
-    """Every library file that a script imports: an edit of any reruns the rule."""
-    found = sources(name, tuple(modules))
-    return [os.path.relpath(path) for path in found if path.name != name]
+    # not every name: the pattern is matched for each file of each job
+    batch=r"[\w.-]+",
 
 
 def script(name):
@@ -80,10 +82,33 @@ def script(name):
 
 
 # the suite's task definitions, read by the evaluation engine beside its code
-ENGINE = [
-    os.path.relpath(path)
-    for path in sorted(Path(workflow.basedir, "scripts/unlearning/evaluation").rglob("*.yaml"))
-]
+ENGINE = tuple(sorted(Path(workflow.basedir, "scripts/unlearning/evaluation").rglob("*.yaml")))
+
+
+@functools.cache  # thousands of jobs ask for the same few
+def code(name, modules=(), beside=()):
+    """A list of the library files that a script imports: an edit of any reruns the rule.
+
+    One file with their digests, as old as the newest of them, instead of the files themselves:
+    with some thirty inputs more, a plan of many jobs takes three times the time and memory.
+
+    Args:
+        name: of the script.
+        modules: what it loads by name.
+        beside: other files of the project that it reads.
+    """
+    paths = [path for path in sources(name, modules) if path.name != name] + list(beside)
+    # a batch may name more modules than a file name holds
+    batch = hashlib.sha256(repr(modules).encode()).hexdigest()[:8]
+    listing = Path(f".snakemake/code/{name}-{batch}.txt")
+    text = digests(paths, workflow.basedir)
+    if not listing.exists() or listing.read_text() != text:
+        with replacing(listing) as scratch:
+            scratch.write_text(text)
+    newest = max(path.stat().st_mtime_ns for path in paths)
+    os.utime(listing, ns=(newest, newest))
+    return str(listing)
+
 
 # unlearned models to keep, with a card each
 KEPT = [f"{RESULTS}/kept/{job}" for job in UNLEARNED if CONFIG["jobs"]["keep_checkpoints"]]
@@ -99,9 +124,9 @@ def folder_of(wildcards, output):
     return os.path.dirname(output[0])
 
 
-def grown(megabytes):
-    """Memory that grows with each retry."""
-    return lambda wildcards, attempt: megabytes * attempt
+def grown(amount):
+    """Memory or time that grows with each retry: a job may have been killed for want of either."""
+    return lambda wildcards, attempt: amount * attempt
 
 
 def control_of(wildcards):
@@ -125,7 +150,7 @@ def methods_of(wildcards):
     """Library files of the unlearners in a batch: an edited one reruns its own jobs only."""
     labels = {label for _, label, _ in BATCHES[wildcards.batch]}
     methods = {CONFIG["unlearners"][label]["method"] for label in labels}
-    return [f"unlearning.unlearners.{method}" for method in sorted(methods)]
+    return tuple(f"unlearning.unlearners.{method}" for method in sorted(methods))
 
 
 # attacks of the suite that work on models; the others work on scores, in the analysis
@@ -134,7 +159,7 @@ PROBES = {name: block for name, block in CONFIG["attacks"].items() if attacks.pr
 
 def attack_files(names):
     """Modules of attacks: an edited one reruns what uses it."""
-    return [f"unlearning.attacks.{name}" for name in sorted(names)]
+    return tuple(f"unlearning.attacks.{name}" for name in sorted(names))
 
 
 def probe_settings(wildcards):
@@ -166,8 +191,5 @@ def hold_folder():
     The profile switches Snakemake's own lock off: after a kill it stays behind and the next run
     has to be unlocked by hand. This one ends with the process, however that ends.
     """
-    hold_folder.file = open(".snakemake/running", "w")
-    try:
-        fcntl.flock(hold_folder.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if hold(".snakemake/running", wait=False) is None:
         raise WorkflowError("another run is at work in this folder; wait for it, or stop it")

@@ -17,7 +17,7 @@ rule make_corpus:
     threads: 1
     resources:
         mem_mb=grown(2000),
-        runtime=10,
+        runtime=grown(10),
     params:
         settings=as_json(**CONFIG["corpus"]),
     shell:
@@ -37,12 +37,13 @@ rule draw_forget_sets:
         f"{LOGS}/draw_forget_sets.log",
     benchmark:
         f"{LOGS}/benchmarks/draw_forget_sets.tsv"
+    localrule: True
     conda:
         "../envs/analysis.yaml"
     threads: 1
     resources:
         mem_mb=grown(1000),
-        runtime=5,
+        runtime=grown(5),
     params:
         settings=as_json(**CONFIG["forget_sets"]),
     shell:

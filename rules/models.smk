@@ -15,12 +15,14 @@ rule fetch_model:
     wildcard_constraints:
         model=one_of(FETCHED),
     retries: 2
+    # compute nodes may have no network
+    localrule: True
     conda:
         "../envs/torch.yaml"
     threads: 1
     resources:
         mem_mb=grown(2000),
-        runtime=120,
+        runtime=grown(120),
     params:
         settings=lambda wildcards: as_json(
             **{
@@ -56,7 +58,7 @@ rule pretrain:
     resources:
         gpu=1,
         mem_mb=grown(2000),
-        runtime=60,
+        runtime=grown(60),
     params:
         settings=lambda wildcards: as_json(**CONFIG["models"][wildcards.model]["pretraining"]),
         without=lambda wildcards: "--without-planted" if wildcards.role == "controls" else "",
@@ -71,8 +73,7 @@ rule pretrain:
 rule score_original:
     input:
         script=script("score_original.py"),
-        code=code("score_original.py"),
-        engine=ENGINE,
+        code=code("score_original.py", beside=ENGINE),
         original=f"{RESULTS}/models/{{model}}",
         control=control_of,
         sequences=f"{RESULTS}/sequences.parquet",
@@ -93,7 +94,7 @@ rule score_original:
     resources:
         gpu=1,
         mem_mb=grown(2000),
-        runtime=60,
+        runtime=grown(60),
     params:
         control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
         settings=as_json(
@@ -129,7 +130,7 @@ rule probe_original:
     resources:
         gpu=1,
         mem_mb=grown(2000),
-        runtime=60,
+        runtime=grown(60),
     params:
         control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
         settings=lambda wildcards: as_json(**probe_settings(wildcards)),

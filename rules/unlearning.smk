@@ -26,7 +26,7 @@ rule unlearn:
     resources:
         gpu=1,
         mem_mb=grown(2000),
-        runtime=60,
+        runtime=grown(60),
     params:
         settings=unlearning_settings,
         work=f"{RESULTS}/.work/unlearn/{{model}}/{{batch}}",
@@ -42,8 +42,7 @@ rule unlearn:
 rule evaluate:
     input:
         script=script("evaluate.py"),
-        code=code("evaluate.py"),
-        engine=ENGINE,
+        code=code("evaluate.py", beside=ENGINE),
         checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
         tokenizer=f"{RESULTS}/models/{{model}}",
         sequences=f"{RESULTS}/sequences.parquet",
@@ -64,7 +63,7 @@ rule evaluate:
     resources:
         gpu=1,
         mem_mb=grown(2000),
-        runtime=60,
+        runtime=grown(60),
     params:
         settings=lambda wildcards: as_json(**CONFIG["measurement"], cells=BATCHES[wildcards.batch]),
         work=f"{RESULTS}/.work/evaluate/{{model}}/{{batch}}",
@@ -99,7 +98,7 @@ rule probe:
     resources:
         gpu=1,
         mem_mb=grown(2000),
-        runtime=60,
+        runtime=grown(60),
     params:
         settings=lambda wildcards: as_json(
             **probe_settings(wildcards), cells=BATCHES[wildcards.batch]
@@ -148,7 +147,7 @@ rule collect:
     threads: 1
     resources:
         mem_mb=grown(2000),
-        runtime=10,
+        runtime=grown(10),
     params:
         folder=folder_of,
     shell:
@@ -181,7 +180,7 @@ rule keep_models:
     threads: 1
     resources:
         mem_mb=grown(1000),
-        runtime=30,
+        runtime=grown(30),
     params:
         settings=lambda wildcards: as_json(
             unlearners=CONFIG["unlearners"],

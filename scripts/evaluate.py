@@ -9,6 +9,7 @@ from unlearning import parts
 from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.evaluation import evaluate
 from unlearning.files import replacing, write_parquet
+from unlearning.locks import work_alone
 from unlearning.measurement import measure, suite_of
 from unlearning.models import PRECISIONS, device_for, load_model, load_tokenizer
 from unlearning.sequences import forget_set, read_sequences, roles
@@ -44,6 +45,7 @@ def main() -> None:
     add_threads(parser)
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
+    work_alone(arguments.work)
     settings = read_settings(arguments.settings, Settings)
     device = device_for(arguments.gpus)
     sequences = read_sequences(arguments.sequences)

@@ -7,6 +7,7 @@ import numpy as np
 
 from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.files import replacing
+from unlearning.locks import work_alone
 from unlearning.models import device_for, load_tokenizer
 from unlearning.pretraining import pretrain, training_rows
 from unlearning.sequences import read_sequences
@@ -38,6 +39,7 @@ def main() -> None:
     add_threads(parser)
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
+    work_alone(arguments.work)
     settings = read_settings(arguments.settings, PretrainingSettings)
     device = device_for(arguments.gpus)
     sequences = read_sequences(arguments.sequences)

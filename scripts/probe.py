@@ -8,6 +8,7 @@ import pandas as pd
 from unlearning import parts
 from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.files import write_parquet
+from unlearning.locks import work_alone
 from unlearning.models import device_for, load_model
 from unlearning.probing import ProbeSettings, keyed, probe, target_of
 from unlearning.sequences import forget_set, read_sequences
@@ -38,6 +39,7 @@ def main() -> None:
     add_threads(parser)
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
+    work_alone(arguments.work)
     settings = read_settings(arguments.settings, Settings)
     device = device_for(arguments.gpus)
     sequences = read_sequences(arguments.sequences)

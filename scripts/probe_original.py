@@ -12,6 +12,7 @@ import pandas as pd
 from unlearning import parts
 from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.files import write_parquet
+from unlearning.locks import work_alone
 from unlearning.models import device_for, load_model
 from unlearning.probing import ProbeSettings, keyed, probe, target_of
 from unlearning.sequences import forget_set, read_sequences
@@ -54,6 +55,7 @@ def main() -> None:
     add_threads(parser)
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
+    work_alone(arguments.work)
     settings = read_settings(arguments.settings, ProbeSettings)
 
     folders = {"original": arguments.original, "control": arguments.control}

@@ -19,6 +19,7 @@ from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.driver import StopRule, phase_lengths, unlearn
 from unlearning.files import replacing, write_parquet
 from unlearning.forgetting import Band
+from unlearning.locks import work_alone
 from unlearning.models import device_for, load_model, peak_memory_mb
 from unlearning.request import Request
 from unlearning.sequences import forget_set, read_sequences, tokens_of
@@ -121,10 +122,13 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder of models to write")
     parser.add_argument("--history", type=Path, required=True, help="table of all epochs to write")
     parser.add_argument("--runs", type=Path, required=True, help="table of runs to write")
-    parser.add_argument("--gpus", type=int, default=0, help="0: compute on the CPU")
+    parser.add_argument("--gpus", type=int, default=0, help="0: on the CPU; 1: on a GPU")
     add_threads(parser)
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
+    first = sharding.rank() == 0
+    if first:
+        work_alone(arguments.work)
     settings = read_settings(arguments.settings, Settings)
 
     inputs = ("model", "sequences", "forget_sets", "background", "thresholds")
@@ -133,8 +137,7 @@ def main() -> None:
     key = parts.fingerprint(
         arguments.settings, [*(getattr(arguments, name) for name in inputs), *code]
     )
-    sharding.join()
-    first = sharding.rank() == 0
+    sharding.join(device_for(arguments.gpus))
     if not first:  # the first process clears away what is of other inputs
         sharding.wait()
     done = parts.Parts(arguments.work, key)

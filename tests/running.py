@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+import yaml
+
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "rules", "scripts", "config", "envs", "profiles", "report", "tests/config")
 SMOKE = "tests/config/smoke.yaml"
@@ -33,9 +36,35 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-def environment() -> dict[str, str]:
+def write_small(folder: Path, split_by: list[str]) -> str:
+    """Write the smoke config cut down to one forget size and two unlearners; its path."""
+    config = yaml.safe_load((folder / SMOKE).read_text())
+    config["run"] = "small"
+    config["forget_sets"] = {"sizes": [4], "seeds": [0, 1]}
+    config["unlearners"] = {label: config["unlearners"][label] for label in ("ga", "sga")}
+    config["jobs"]["split_by"] = split_by
+    (folder / "small.yaml").write_text(yaml.safe_dump(config))
+    return "small.yaml"
+
+
+def same_results(left: Path, right: Path) -> None:
+    """Every table of both runs has the same bytes; wall times aside, which stand apart."""
+    names = sorted(path.name for path in (left / "tables").glob("*.csv"))
+    assert names == sorted(path.name for path in (right / "tables").glob("*.csv"))
+    assert len(names) > 5
+    for name in set(names) - {"cost.csv"}:
+        assert (left / "tables" / name).read_bytes() == (right / "tables" / name).read_bytes(), name
+    names = ("memorization", "history", "utility", "membership", "probes", "attack_runs")
+    for name in (*names, "attack_suite_scores", "attack_suite_runs"):
+        mine, theirs = (pd.read_parquet(run / f"{name}.parquet") for run in (left, right))
+        pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
+    assert (left / "claims.json").read_bytes() == (right / "claims.json").read_bytes()
+
+
+def environment(*first: Path) -> dict[str, str]:
     """Ours, with this interpreter's programs first, as the rules start `python`."""
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    folders = [*first, Path(sys.executable).parent, os.environ["PATH"]]
+    return os.environ | {"PATH": ":".join(map(str, folders))}
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:

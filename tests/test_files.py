@@ -1,11 +1,16 @@
 """Atomic writing, finished parts, and the sources of a script."""
 
+import socket
+import subprocess
+import sys
+import time
+
 import pandas as pd
 import pytest
 
 from unlearning.files import replacing, write_csv, write_json, write_parquet
 from unlearning.parts import Parts, fingerprint
-from unlearning.sources import SCRIPTS, sources
+from unlearning.sources import SCRIPTS, digests, sources
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_scratch(tmp_path):
@@ -21,6 +26,67 @@ def test_a_failed_write_leaves_the_old_file_and_no_scratch(tmp_path):
         write_half_and_fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_removed_and_a_living_one_s_is_not(tmp_path):
+    path = tmp_path / "a.txt"
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()  # its number is free again
+    host = socket.gethostname()
+    names = [
+        f".a.txt.partial-{where}.txt" for where in (f"{host}-{process.pid}", f"{host}-1", "x-1")
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    with replacing(path) as scratch:
+        scratch.write_text("new")
+    assert {left.name for left in tmp_path.iterdir()} == {"a.txt", *names[1:]}
+
+
+# a job: works alone in a side folder for a while; two at a time would find the other's file
+ALONE = """
+import sys, time
+sys.path.insert(0, "scripts")
+from pathlib import Path
+from unlearning.locks import work_alone
+
+folder = Path(sys.argv[1])
+work_alone(folder / "work")
+(folder / "here").touch(exist_ok=False)
+time.sleep(0.2)
+(folder / "here").unlink()
+"""
+
+
+def test_jobs_with_one_side_folder_work_one_after_the_other(tmp_path):
+    command = [sys.executable, "-c", ALONE, str(tmp_path)]
+    jobs = [subprocess.Popen(command, cwd=SCRIPTS.parent) for _ in range(6)]
+    assert [job.wait(120) for job in jobs] == [0] * 6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_job_s_side_folder_is_free(tmp_path):
+    program = ALONE.replace("0.2", "60")
+    job = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], cwd=SCRIPTS.parent)
+    while not (tmp_path / "here").exists():
+        assert job.poll() is None
+        time.sleep(0.05)
+    job.kill()
+    job.wait()
+    (tmp_path / "here").unlink()
+    subprocess.run([sys.executable, "-c", ALONE, str(tmp_path)], cwd=SCRIPTS.parent, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_digests_follow_content_and_name(tmp_path):
+    (tmp_path / "a").write_text("1")
+    (tmp_path / "b").write_text("1")
+    before = digests([tmp_path / "a", tmp_path / "b"], tmp_path)
+    first, second = before.splitlines()
+    assert first.split("  ")[0] == second.split("  ")[0]
+    assert first.split("  ")[1] == "a"
+    (tmp_path / "b").write_text("2")
+    assert digests([tmp_path / "a", tmp_path / "b"], tmp_path) != before
 
 
 def test_a_folder_is_replaced_whole(tmp_path):

@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+from planning import large_config
 from running import ROOT, copy_project, snakemake
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([0-9][^ #]*)")
@@ -75,3 +76,15 @@ def test_the_demo_plans_the_whole_grid(tmp_path):
     assert counts["score_original"] == "3"
     assert counts["unlearn"] == counts["evaluate"] == counts["probe"] == "9"
     assert counts["probe_original"] == "3"
+
+
+def test_a_large_grid_is_one_job_per_cell(tmp_path):
+    """The benchmark's config, smaller: 2 models x 3 sizes x 5 unlearners x 7 draws."""
+    folder = copy_project(tmp_path)
+    (folder / "large.yaml").write_text(yaml.safe_dump(large_config(2, 3, 5, 7)))
+    done = snakemake(folder, "-n", "--quiet", "rules", "--configfile", "large.yaml")
+    assert done.returncode == 0, done.stdout
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
+    assert counts["unlearn"] == counts["evaluate"] == counts["probe"] == "210"
+    assert (counts["pretrain"], counts["score_original"]) == ("4", "2")
+    assert counts["total"] == str(3 * 210 + 4 + 2 + 2 + 11)

@@ -4,9 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +13,8 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from running import ROOT, SMOKE, copy_project, environment, snakemake
+from kill_often import leftovers, run_with_kills
+from running import ROOT, SMOKE, copy_project, same_results, snakemake
 from unlearning import attacks
 from unlearning.sequences import tokens_of
 
@@ -276,38 +274,14 @@ def test_a_changed_setting_reruns_what_depends_on_it(smoke, tmp_path):
 # --- kills ------------------------------------------------------------------------------------
 
 
-def same_results(left: Path, right: Path) -> None:
-    """Every table of both runs has the same bytes; wall times aside, which stand apart."""
-    for path in sorted((left / "tables").glob("*.csv")):
-        if path.stem != "cost":
-            assert path.read_bytes() == (right / "tables" / path.name).read_bytes(), path.name
-    names = ("memorization", "history", "utility", "membership", "attack_runs")
-    for name in (*names, "probes", "attack_suite_scores", "attack_suite_runs"):
-        mine, theirs = (pd.read_parquet(run / f"{name}.parquet") for run in (left, right))
-        pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
-    assert (left / "claims.json").read_bytes() == (right / "claims.json").read_bytes()
-
-
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_tables(smoke, tmp_path):
-    """Kill the whole process group at moments spread over the run; then let it finish."""
+    """Kill everything, Snakemake alone or one job, at random moments; `kill_often` does more."""
     folder = copy_project(tmp_path)
-    generator = np.random.default_rng(5)
-    for _ in range(5):
-        process = subprocess.Popen(
-            ["snakemake", "--configfile", SMOKE],
-            cwd=folder,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        time.sleep(generator.uniform(5, 20))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    done = snakemake(folder, "--configfile", SMOKE)
-    assert done.returncode == 0, done.stdout[-5000:]
+    hits = run_with_kills(folder, SMOKE, kills=5, seed=5)
     same_results(smoke / "results/smoke", folder / "results/smoke")
+    assert max(hits.finished.values()) == 1
+    assert leftovers(folder / "results/smoke") == []
     shutil.rmtree(folder)
 
 

@@ -84,6 +84,10 @@ class JobSettings:
     """Keep the unlearned models in results/<run>/kept/: a folder each, with a model card that says
     what was unlearned, how, and what the attack still finds."""
 
+    per_gpu: int = Field(default=1, gt=0)
+    """How many jobs of this machine may compute on one GPU at a time. Where it is more than 1,
+    give Snakemake `--resources gpu=` as many times the number of GPUs."""
+
 
 @settings_class
 class Config:

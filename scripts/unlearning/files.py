@@ -1,24 +1,33 @@
 """Writing results so that a killed job never leaves half a file under a final name."""
 
+import glob
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:  # the Snakefile reads this module: pandas would cost each start a second
+    import pandas as pd
 
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a scratch path beside `path`; move it to `path` only when the block succeeds.
 
-    Works for files and for folders. A folder that stands at `path` is replaced whole.
+    Works for files and for folders. A folder that stands at `path` is replaced whole. What a
+    killed process of this machine left beside `path` is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.partial-{os.getpid()}{path.suffix}")
+    stem = f".{path.name}.partial-{socket.gethostname()}-"
+    for left in path.parent.glob(f"{glob.escape(stem)}*"):
+        if not is_alive(left.name.removeprefix(stem).split(".")[0]):
+            remove(left)
+    scratch = path.with_name(f"{stem}{os.getpid()}{path.suffix}")
     remove(scratch)
     try:
         yield scratch
@@ -27,6 +36,11 @@ def replacing(path: Path | str) -> Iterator[Path]:
         os.replace(scratch, path)
     finally:
         remove(scratch)
+
+
+def is_alive(pid: str) -> bool:
+    """Whether a process of this machine has this number."""
+    return pid.isdecimal() and Path("/proc", pid).exists()
 
 
 def remove(path: Path | str) -> None:
@@ -38,13 +52,13 @@ def remove(path: Path | str) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_parquet(table: pd.DataFrame, path: Path | str) -> None:
+def write_parquet(table: "pd.DataFrame", path: Path | str) -> None:
     """Write a table without its index; the same table gives the same bytes."""
     with replacing(path) as scratch:
         table.to_parquet(scratch, index=False)
 
 
-def write_csv(table: pd.DataFrame, path: Path | str) -> None:
+def write_csv(table: "pd.DataFrame", path: Path | str) -> None:
     """Write a table without its index, floats with nine significant digits."""
     with replacing(path) as scratch:
         table.to_csv(scratch, index=False, float_format="%.9g")

@@ -9,6 +9,7 @@ from transformers.utils import logging
 
 from unlearning.errors import InputError
 from unlearning.files import replacing
+from unlearning.gpus import take
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -19,11 +20,14 @@ logging.disable_progress_bar()
 def device_for(gpus: int) -> torch.device:
     """The device of a job that was given so many GPUs: the CPU for none.
 
+    The GPU is this job's own until the process ends (`unlearning.gpus`).
+
     Raises:
         InputError: a GPU is asked for and none can be seen.
     """
     if gpus == 0:
         return torch.device("cpu")
+    take(gpus)
     if not torch.cuda.is_available():
         raise InputError(f"--gpus {gpus}: no GPU is visible; give 0 or run where there is one")
     return torch.device("cuda")

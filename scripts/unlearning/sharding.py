@@ -20,13 +20,12 @@ from unlearning.errors import InputError
 from unlearning.stepping import LayerStates, Reader, Steps
 
 
-def join() -> None:
-    """Meet the other processes, if torchrun has started several."""
+def join(device: torch.device) -> None:
+    """Meet the other processes, if torchrun has started several, each with a device of its own."""
     if processes() > 1 and not dist.is_initialized():
-        on_gpu = torch.cuda.is_available()
-        if on_gpu:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if on_gpu else "gloo")
+        if device.type == "cuda":  # each process may see its own device alone
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
 def leave() -> None:

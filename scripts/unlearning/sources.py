@@ -6,6 +6,10 @@ script reaches through `import`, found by reading them, not by running them.
 """
 
 import ast
+import functools
+import hashlib
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[1]
@@ -31,7 +35,17 @@ def sources(script: str, modules: tuple[str, ...] = ()) -> list[Path]:
     return sorted(found)
 
 
-def _imports(file: Path) -> set[str]:
+def digests(paths: Iterable[Path], folder: Path | str) -> str:
+    """One line for each file: SHA-256 of its content, and its path seen from `folder`."""
+    lines = (
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {os.path.relpath(path, folder)}\n"
+        for path in paths
+    )
+    return "".join(lines)
+
+
+@functools.cache  # most scripts share most of their sources
+def _imports(file: Path) -> frozenset[str]:
     """Dotted names that a file imports; `from a import b` counts as a and as a.b."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -39,7 +53,7 @@ def _imports(file: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+    return frozenset(names)
 
 
 def _files(name: str) -> list[Path]:
