@@ -30,7 +30,7 @@ def large_config(models: int, sizes: int, labels: int, seeds: int) -> dict:
 def main() -> None:
     """Plan once and print jobs, seconds and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("models", 5), ("sizes", 5), ("labels", 20), ("seeds", 20)):
+    for name, default in (("models", 5), ("sizes", 5), ("labels", 19), ("seeds", 14)):
         parser.add_argument(f"--{name}", type=int, default=default)
     grid = vars(parser.parse_args())
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +40,7 @@ def main() -> None:
         subprocess.run(["snakemake", "-n", "--quiet", *files, "--directory", folder], check=True)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6
-    jobs = 2 * math.prod(grid.values())
+    jobs = 3 * math.prod(grid.values())  # unlearn, evaluate, probe
     print(f"{jobs} jobs and a few more: {seconds:.1f} CPU seconds, {megabytes:.0f} MB")
 
 

@@ -46,8 +46,8 @@ class Settings:
     """Part of the tokens that is replaced in each; at least one."""
 
     masked_model: str | None = None
-    """Folder or hub name of a masked language model that makes the rewrites; null: the attacked
-    model makes its own."""
+    """Folder of a masked language model, with safetensors weights, that makes the rewrites; null: the
+    attacked model makes its own."""
 
     seed: int = Field(default=0, ge=0)
     """Seeds places and replacements."""
@@ -141,7 +141,7 @@ def masked_rewrites(target: Target, settings: Settings) -> list[list[list[int]]]
         raise InputError(f"{where}: its rewrites pass through text; give the model's tokenizer")
     try:
         words = AutoTokenizer.from_pretrained(settings.masked_model)
-        model = AutoModelForMaskedLM.from_pretrained(settings.masked_model)
+        model = AutoModelForMaskedLM.from_pretrained(settings.masked_model, use_safetensors=True)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{where}: cannot be loaded ({reason}); give a folder with it") from None
