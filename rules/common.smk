@@ -129,6 +129,22 @@ def grown(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
+def memory_of(wildcards, attempt):
+    """Memory of a job on a model, MB."""
+    return CONFIG["models"][wildcards.model]["memory_mb"] * attempt
+
+
+def minutes_of(wildcards, attempt):
+    """Time of a job on a model."""
+    return CONFIG["models"][wildcards.model]["minutes"] * attempt
+
+
+def launcher(wildcards, resources):
+    """What starts a script that can spread a model: a process for each GPU that was granted."""
+    gpus = resources.gpu
+    return f"torchrun --standalone --nproc-per-node {gpus}" if gpus > 1 else "python"
+
+
 def control_of(wildcards):
     """The folder of a model's control: only what is trained here has one."""
     return f"{RESULTS}/controls/{wildcards.model}" if wildcards.model in TRAINED else []

@@ -57,8 +57,8 @@ rule pretrain:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=grown(2000),
-        runtime=grown(60),
+        mem_mb=memory_of,
+        runtime=minutes_of,
     params:
         settings=lambda wildcards: as_json(**CONFIG["models"][wildcards.model]["pretraining"]),
         without=lambda wildcards: "--without-planted" if wildcards.role == "controls" else "",
@@ -93,8 +93,8 @@ rule score_original:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=grown(2000),
-        runtime=grown(60),
+        mem_mb=memory_of,
+        runtime=minutes_of,
     params:
         control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
         settings=as_json(
@@ -129,8 +129,8 @@ rule probe_original:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=grown(2000),
-        runtime=grown(60),
+        mem_mb=memory_of,
+        runtime=minutes_of,
     params:
         control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
         settings=lambda wildcards: as_json(**probe_settings(wildcards)),

@@ -24,19 +24,21 @@ rule unlearn:
         "../envs/torch.yaml"
     threads: 1
     resources:
-        gpu=1,
-        mem_mb=grown(2000),
-        runtime=grown(60),
+        gpu=lambda wildcards: CONFIG["models"][wildcards.model]["gpus"],
+        mem_mb=memory_of,
+        runtime=minutes_of,
     params:
+        launcher=launcher,
+        gpus=lambda wildcards, resources: min(1, resources.gpu),  # of each process
         settings=unlearning_settings,
         work=f"{RESULTS}/.work/unlearn/{{model}}/{{batch}}",
     shell:
-        "python {input.script} --model {input.model} --name {wildcards.model}"
+        "{params.launcher} {input.script} --model {input.model} --name {wildcards.model}"
         " --sequences {input.sequences} --forget-sets {input.forget_sets}"
         " --background {input.corpus}/background.npy --thresholds {input.thresholds}"
         " --settings {params.settings:q} --work {params.work}"
         " --checkpoints {output.checkpoints} --history {output.history} --runs {output.runs}"
-        " --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+        " --gpus {params.gpus} --threads {threads} > {log} 2>&1"
 
 
 rule evaluate:
@@ -62,8 +64,8 @@ rule evaluate:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=grown(2000),
-        runtime=grown(60),
+        mem_mb=memory_of,
+        runtime=minutes_of,
     params:
         settings=lambda wildcards: as_json(**CONFIG["measurement"], cells=BATCHES[wildcards.batch]),
         work=f"{RESULTS}/.work/evaluate/{{model}}/{{batch}}",
@@ -97,8 +99,8 @@ rule probe:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=grown(2000),
-        runtime=grown(60),
+        mem_mb=memory_of,
+        runtime=minutes_of,
     params:
         settings=lambda wildcards: as_json(
             **probe_settings(wildcards), cells=BATCHES[wildcards.batch]

@@ -1,4 +1,4 @@
-"""The paper's config on real data from the samples, with tiny local models in place of the hub's."""
+"""The paper's config on samples of the real data, tiny local models in place of the hub's."""
 
 import json
 from pathlib import Path

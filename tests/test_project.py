@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from planning import large_config
-from running import ROOT, copy_project, snakemake
+from running import ROOT, SMOKE, copy_project, snakemake
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([0-9][^ #]*)")
 
@@ -88,3 +88,17 @@ def test_a_large_grid_is_one_job_per_cell(tmp_path):
     assert counts["unlearn"] == counts["evaluate"] == counts["probe"] == "210"
     assert (counts["pretrain"], counts["score_original"]) == ("4", "2")
     assert counts["total"] == str(3 * 210 + 4 + 2 + 2 + 11)
+
+
+def test_a_model_over_two_gpus_is_started_by_torchrun(tmp_path):
+    folder = copy_project(tmp_path)
+    config = yaml.safe_load((folder / SMOKE).read_text())
+    config["models"]["tiny"]["gpus"] = 2
+    (folder / "two.yaml").write_text(yaml.safe_dump(config))
+    starters = {2: {"torchrun --standalone --nproc-per-node 2"}, 1: {"python"}}
+    for granted, expected in starters.items():
+        arguments = ("--configfile", "two.yaml", "--resources", f"gpu={granted}")
+        done = snakemake(folder, "-n", "--printshellcmds", *arguments)
+        assert done.returncode == 0, done.stdout
+        found = re.findall(r"^ *(.*) scripts/unlearn.py --model", done.stdout, re.MULTILINE)
+        assert set(found) == expected

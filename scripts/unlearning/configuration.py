@@ -49,6 +49,15 @@ class ModelSettings:
     parameters: int | None = Field(default=None, gt=0)
     """How many it has: what a plan of the costs is made from when its weights are not at hand."""
 
+    gpus: int = Field(default=1, ge=1)
+    """GPUs that its unlearning is spread over, where so many are granted."""
+
+    memory_mb: int = Field(default=2000, gt=0)
+    """Memory that a job on it asks for, MB; a retry asks for as much again."""
+
+    minutes: int = Field(default=60, gt=0)
+    """Time that a job on it asks for; a retry asks for as much again."""
+
     unlearning: dict[str, Any] = Field(default_factory=dict)
     """Keys of the top-level block `unlearning` that are different for this model."""
 

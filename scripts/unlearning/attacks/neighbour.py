@@ -46,8 +46,8 @@ class Settings:
     """Part of the tokens that is replaced in each; at least one."""
 
     masked_model: str | None = None
-    """Folder of a masked language model, with safetensors weights, that makes the rewrites; null: the
-    attacked model makes its own."""
+    """Folder of a masked language model with safetensors weights, which makes the rewrites; null:
+    the attacked model makes its own."""
 
     seed: int = Field(default=0, ge=0)
     """Seeds places and replacements."""
