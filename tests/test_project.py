@@ -100,5 +100,5 @@ def test_a_model_over_two_gpus_is_started_by_torchrun(tmp_path):
         arguments = ("--configfile", "two.yaml", "--resources", f"gpu={granted}")
         done = snakemake(folder, "-n", "--printshellcmds", *arguments)
         assert done.returncode == 0, done.stdout
-        found = re.findall(r"^ *(.*) scripts/unlearn.py --model", done.stdout, re.MULTILINE)
+        found = re.findall(r"command: (.*) scripts/unlearn.py --model", done.stdout, re.MULTILINE)
         assert set(found) == expected
