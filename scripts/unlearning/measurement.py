@@ -44,7 +44,7 @@ def measure(
     """
     rows = torch.from_numpy(tokens_of(sequences)).to(model.device)
     scores = score_tokens(model, rows)
-    wanted = np.ones(len(rows), dtype=bool) if with_el is None else np.asarray(with_el)
+    wanted = np.ones(len(rows), dtype=bool) if with_el is None else np.array(with_el)
     el = np.full(len(rows), np.nan)
     el[wanted] = extraction_likelihood(
         model, rows[torch.from_numpy(wanted)], settings.ngram, scores=scores.of(wanted)
