@@ -110,6 +110,8 @@ def code(name, modules=(), beside=()):
     return str(listing)
 
 
+# one 2.7B checkpoint is 10 GB and a sweep has hundreds: they are kept only where asked for
+CHECKPOINTS = (lambda path: path) if CONFIG["jobs"]["keep_checkpoints"] else temp
 # unlearned models to keep, with a card each
 KEPT = [f"{RESULTS}/kept/{job}" for job in UNLEARNED if CONFIG["jobs"]["keep_checkpoints"]]
 

@@ -11,7 +11,7 @@ rule unlearn:
         forget_sets=f"{RESULTS}/forget_sets.parquet",
         thresholds=f"{RESULTS}/original/{{model}}/thresholds.csv",
     output:
-        checkpoints=temp(directory(f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints")),
+        checkpoints=CHECKPOINTS(directory(f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints")),
         history=f"{RESULTS}/unlearned/{{model}}/{{batch}}/history.parquet",
         runs=f"{RESULTS}/unlearned/{{model}}/{{batch}}/runs.parquet",
     log:
@@ -162,7 +162,7 @@ rule collect:
 
 
 rule keep_models:
-    # only where the config asks for it: one 2.7B checkpoint is 10 GB and a sweep has hundreds
+    # only where the config asks for it; the weights are linked, not copied
     input:
         script=script("keep_models.py"),
         code=code("keep_models.py"),

@@ -42,7 +42,7 @@ def write_small(folder: Path, split_by: list[str]) -> str:
     config["run"] = "small"
     config["forget_sets"] = {"sizes": [4], "seeds": [0, 1]}
     config["unlearners"] = {label: config["unlearners"][label] for label in ("ga", "sga")}
-    config["jobs"]["split_by"] = split_by
+    config["jobs"] = {"split_by": split_by, "keep_checkpoints": True}
     (folder / "small.yaml").write_text(yaml.safe_dump(config))
     return "small.yaml"
 

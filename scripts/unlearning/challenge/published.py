@@ -143,8 +143,9 @@ def read_matrix(part: str, mirror: Path | str | None) -> np.ndarray:
     pieces = []
     for piece, width in zip(PARTS, (100, 50, 50), strict=True):
         name = f"extraction/{part}_{piece}.npy"
+        content = _bytes(name, mirror)
         try:
-            array = np.load(io.BytesIO(_bytes(name, mirror)), allow_pickle=False)
+            array = np.load(io.BytesIO(content), allow_pickle=False)
         except ValueError:
             raise InputError(
                 f"{_place(name, mirror)}: not a NumPy array; take it anew from {SOURCES[name]}"
@@ -183,6 +184,8 @@ def read_rows(task: str, mirror: Path | str | None) -> list[dict[str, Any]]:
     text = _bytes(name, mirror).decode("utf-8")
     try:
         return _parse(task, name, text, mirror)
+    except InputError:  # a ValueError too
+        raise
     except (ValueError, KeyError, AttributeError, TypeError):
         raise InputError(
             f"{_place(name, mirror)}: not in its published form; take it anew from {source}"
