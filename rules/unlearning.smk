@@ -177,6 +177,7 @@ rule keep_models:
         f"{LOGS}/keep_models/{{model}}/{{batch}}.log",
     benchmark:
         f"{LOGS}/benchmarks/keep_models/{{model}}/{{batch}}.tsv"
+    localrule: True
     conda:
         "../envs/analysis.yaml"
     threads: 1

@@ -16,8 +16,13 @@ from running import ROOT, copy_project, environment, same_results, snakemake, wr
 from slurm_cluster import wait_for
 
 PATIENCE = 900  # seconds; a busy machine is no failure
-GPU_RULES = {"pretrain": 2, "score_original": 1, "unlearn": 2, "evaluate": 2}
-CPU_RULES = {"make_corpus": 1, "collect": 1, "attack": 1, "make_tables": 1, "draw_figures": 1}
+GPU_RULES = {
+    "pretrain": 2, "score_original": 1, "probe_original": 1, "unlearn": 2, "evaluate": 2,
+    "probe": 2,
+}  # fmt: skip
+CPU_RULES = dict.fromkeys(
+    ("make_corpus", "collect", "attack", "attack_suite", "make_tables", "draw_figures"), 1
+)
 
 
 @pytest.mark.slow
@@ -171,7 +176,7 @@ def test_every_heavy_job_goes_through_sbatch_with_its_resources(slurm):
             assert job["MinMemoryNode"] == f"{2000 * growth}M"
             assert job["TimeLimit"] == f"0{growth}:00:00"
         for job in jobs:
-            assert job["NumCPUs"] == "1"
+            assert job["NumCPUs"] == ("2" if rule == "draw_figures" else "1")
             assert job["Partition"] == ("gpu" if rule in GPU_RULES else "cpu")
             assert job.get("TresPerJob") == ("gres:gpu:1" if rule in GPU_RULES else None)
 
