@@ -1,5 +1,8 @@
 """The one exception that means: the input is wrong, and here is what to do about it."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """Bad input from the user: one line that says what is wrong, where, and what to do.
@@ -7,3 +10,18 @@ class InputError(ValueError):
     Entry points print the line and leave with exit code 2; any other exception is a defect of
     the program and keeps its traceback.
     """
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """What to do about a name that does not exist: the nearest one, or which there are.
+
+    Args:
+        name: the unknown one.
+        known: those that exist.
+        otherwise: what to say where none is near; a list of all by default.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return otherwise or f"choose one of {', '.join(known)}"

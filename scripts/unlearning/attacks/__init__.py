@@ -19,13 +19,12 @@ The config check reads `Settings`, and the analysis the rest, so these files imp
 checkers only, or inside their functions; and the analysis libraries inside their functions.
 """
 
-import difflib
 import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from unlearning.errors import InputError
+from unlearning.errors import InputError, nearest
 from unlearning.settings import build
 
 BASIC = "membership"
@@ -57,9 +56,7 @@ def load(name: str) -> ModuleType:
         InputError: there is no such attack.
     """
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"choose of {', '.join(names())}"
-        raise InputError(f"attacks: there is no attack '{name}'; {hint}")
+        raise InputError(f"attacks: there is no attack '{name}'; {nearest(name, names())}")
     return importlib.import_module(f"unlearning.attacks.{name}")
 
 

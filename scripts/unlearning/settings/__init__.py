@@ -9,13 +9,12 @@ One file per stage. Nothing here imports torch or the analysis libraries, as the
 each time that Snakemake starts.
 """
 
-import difflib
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from unlearning.errors import InputError
+from unlearning.errors import InputError, nearest
 
 Class = TypeVar("Class")
 
@@ -49,9 +48,7 @@ def _explain(problem: dict[str, Any], wanted: type) -> str:
     key = ".".join(path)
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _keys_at(wanted, path[:-1])
-        near = difflib.get_close_matches(path[-1], known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(sorted(known))}"
-        return f"unknown key '{key}'; {hint}"
+        return f"unknown key '{key}'; {nearest(path[-1], known)}"
     if problem["type"] in ("missing", "missing_argument"):
         return f"key '{key}' is missing; add it"
     if problem["type"] == "value_error":

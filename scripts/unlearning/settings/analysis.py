@@ -1,10 +1,8 @@
 """Settings of the attack's statistics, the tables, the map and the verdicts."""
 
-import difflib
-
 from pydantic import Field
 
-from unlearning.errors import InputError
+from unlearning.errors import InputError, nearest
 from unlearning.metrics import HEADLINE, METRICS
 from unlearning.settings import settings_class
 
@@ -69,12 +67,10 @@ class SolutionSettings:
     def __post_init__(self) -> None:
         """Refuse metrics that do not exist."""
         for name in ("outlier_metric", "attack_metric", "utility_metric"):
-            if getattr(self, name) not in METRICS:
-                near = difflib.get_close_matches(getattr(self, name), METRICS, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else "see per_run.csv for metrics"
-                raise InputError(
-                    f"solution_space.{name}: '{getattr(self, name)}' is no metric; {hint}"
-                )
+            metric = getattr(self, name)
+            if metric not in METRICS:
+                hint = nearest(metric, METRICS, "see per_run.csv for metrics")
+                raise InputError(f"solution_space.{name}: '{metric}' is no metric; {hint}")
         if not METRICS[self.utility_metric].better:
             raise InputError(
                 f"solution_space.utility_metric: '{self.utility_metric}' has no better direction;"

@@ -13,13 +13,12 @@ methods in use before anything runs, so these files import torch for type checke
 their functions.
 """
 
-import difflib
 import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from unlearning.errors import InputError
+from unlearning.errors import InputError, nearest
 from unlearning.settings import build
 
 
@@ -35,9 +34,7 @@ def load(method: str) -> ModuleType:
         InputError: there is no such method.
     """
     if method not in names():
-        near = difflib.get_close_matches(method, names(), n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(names())}"
-        raise InputError(f"unlearners: there is no method '{method}'; {hint}")
+        raise InputError(f"unlearners: there is no method '{method}'; {nearest(method, names())}")
     return importlib.import_module(f"unlearning.unlearners.{method}")
 
 
