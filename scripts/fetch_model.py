@@ -1,13 +1,11 @@
 """Fetch a model from the Hugging Face hub or from a folder: config, safetensors, tokenizer."""
 
 import argparse
-import os
-import shutil
 from pathlib import Path
 
 from unlearning.console import read_settings, run
 from unlearning.errors import InputError
-from unlearning.files import replacing
+from unlearning.files import link, replacing
 from unlearning.settings import settings_class
 
 # what a causal language model and its tokenizer are made of; no pickles, no code
@@ -38,7 +36,7 @@ def main() -> None:
     source = settings.folder or settings.hub
     with replacing(arguments.output) as scratch:
         if settings.folder:
-            link(Path(settings.folder), scratch)
+            take(Path(settings.folder), scratch)
         else:
             download(settings.hub, settings.revision, scratch)
         for needed in ("config.json", "*.safetensors", "tokenizer*.json"):
@@ -49,17 +47,14 @@ def main() -> None:
                 )
 
 
-def link(folder: Path, target: Path) -> None:
-    """Hard links where the file system allows, copies elsewhere: weights are large."""
+def take(folder: Path, target: Path) -> None:
+    """The model's files of a folder, no others."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; models.<name>.folder is a path from here")
     target.mkdir()
     for pattern in WANTED:
         for file in sorted(folder.glob(pattern)):
-            try:
-                os.link(file.resolve(), target / file.name)
-            except OSError:
-                shutil.copy(file, target / file.name)
+            link(file.resolve(), target / file.name)
 
 
 def download(name: str, revision: str, target: Path) -> None:
@@ -74,7 +69,7 @@ def download(name: str, revision: str, target: Path) -> None:
             f"{name} at {revision}: cannot be downloaded ({str(error).splitlines()[0]});"
             " try again, or give models.<name>.folder"
         ) from None
-    link(Path(cached), target)
+    take(Path(cached), target)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """Keep the unlearned models of a batch: a model folder each, with tokenizer and model card."""
 
 import argparse
-import os
 import shutil
 from pathlib import Path
 
 import pandas as pd
 
-from unlearning.cards import KEYS, card
+from unlearning.cards import card
 from unlearning.console import read_settings, run
-from unlearning.files import replacing
+from unlearning.files import link, replacing
 from unlearning.settings import settings_class
+from unlearning.tables import KEYS
 
 
 @settings_class
@@ -51,7 +51,7 @@ def main() -> None:
             )
             name = f"{cell['forget_size']}-{cell['unlearner']}-{cell['seed']}"
             folder = scratch / name
-            shutil.copytree(arguments.checkpoints / name, folder, copy_function=os.link)
+            shutil.copytree(arguments.checkpoints / name, folder, copy_function=link)
             for table in folder.glob("*.parquet"):
                 table.unlink()
             for file in arguments.tokenizer.iterdir():

@@ -4,7 +4,6 @@ A model too large for one GPU is spread over several: start this with `torchrun`
 """
 
 import argparse
-import os
 import shutil
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from unlearning import parts, sharding, unlearners
 from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.driver import StopRule, phase_lengths, unlearn
-from unlearning.files import replacing, write_parquet
+from unlearning.files import link, replacing, write_parquet
 from unlearning.forgetting import Band
 from unlearning.locks import work_alone
 from unlearning.models import device_for, load_model, peak_memory_mb
@@ -167,7 +166,7 @@ def main() -> None:
     with replacing(arguments.checkpoints) as scratch:
         # linked, not moved: a kill before the last line must leave the finished cells in place
         for folder in folders:
-            shutil.copytree(folder, scratch / folder.name, copy_function=os.link)
+            shutil.copytree(folder, scratch / folder.name, copy_function=link)
     done.close()
 
 

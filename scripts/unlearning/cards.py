@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-KEYS = ["model", "forget_size", "unlearner", "seed"]
 # metric of per_run.csv -> how the card calls it
 SHOWN = {
     "ma": "mean memorization accuracy of the forget set",

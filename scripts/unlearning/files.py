@@ -43,6 +43,14 @@ def is_alive(pid: str) -> bool:
     return pid.isdecimal() and Path("/proc", pid).exists()
 
 
+def link(source: Path | str, target: Path | str) -> None:
+    """A hard link where the file system allows it, a copy elsewhere: weights are large."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
+
+
 def remove(path: Path | str) -> None:
     """Delete a file or a folder, if it is there."""
     path = Path(path)

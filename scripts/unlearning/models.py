@@ -8,7 +8,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from unlearning.errors import InputError
-from unlearning.files import replacing
 from unlearning.gpus import take
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -57,12 +56,6 @@ def load_model(
 def load_tokenizer(folder: Path | str):
     """The tokenizer that stands beside a model's weights."""
     return AutoTokenizer.from_pretrained(str(folder))
-
-
-def save_model(model: PreTrainedModel, folder: Path | str) -> None:
-    """Write config and weights as a folder that `load_model` reads; whole or not at all."""
-    with replacing(folder) as scratch:
-        model.save_pretrained(scratch)
 
 
 def peak_memory_mb() -> float:

@@ -70,8 +70,10 @@ def prepare(
     pool, forget_sets = _forget_sets(orders, sizes, reader)
     retained = {}
     for i, row in enumerate(read_matrix("val", settings.mirror)):
+        if len(retained) == settings.retained:
+            break
         tokens = reader.encoded(row)
-        if len(retained) < settings.retained and tokens is not None and reader.is_new(tokens):
+        if tokens is not None and reader.is_new(tokens):
             retained[f"val-{i:04d}"] = tokens
             reader.take(tokens)
     others = [row for row in rng["others"].permutation(len(matrix)) if row not in pool]
