@@ -2,7 +2,7 @@
 
 sequences ─► original model ─► memorization ─► thresholds
     │                                              │
-ifget sets ──────────────────────► unlearn (model x forget size x unlearner x seed)
+forget sets ──────────────────────► unlearn (model x forget size x unlearner x seed)
                                                    │
                              memorization, privacy attack, NLP suite
                                                    │
