@@ -6,7 +6,7 @@ of one length T), `half` ("threshold" or "attack" for unseen sequences: those th
 forgetting thresholds are never the attack's non-members) and `kind`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,34 @@ import pandas as pd
 from unlearning.errors import InputError
 
 COLUMNS = ("sequence_id", "split", "repetitions", "tokens", "half")
+
+
+def table_of(
+    planted: Mapping[str, np.ndarray],
+    unseen: Mapping[str, np.ndarray],
+    repetitions: Sequence[int],
+    kinds: Sequence[str],
+) -> pd.DataFrame:
+    """A table of sequences.
+
+    Args:
+        planted: sequence_id -> tokens (T,).
+        unseen: the same; the first half sets the thresholds, the second is the attack's. Of an odd
+            number the attack has one more.
+        repetitions: of each planted sequence.
+        kinds: of all, planted before unseen.
+    """
+    half = len(unseen) // 2
+    return pd.DataFrame(
+        {
+            "sequence_id": [*planted, *unseen],
+            "split": ["planted"] * len(planted) + ["unseen"] * len(unseen),
+            "repetitions": [*repetitions, *[0] * len(unseen)],
+            "tokens": [row.astype(np.int32) for row in [*planted.values(), *unseen.values()]],
+            "half": [""] * len(planted) + ["threshold"] * half + ["attack"] * (len(unseen) - half),
+            "kind": [*kinds],
+        }
+    )
 
 
 def read_sequences(path: Path | str) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from unlearning.challenge.tasks import items_of
 from unlearning.corpus import Corpus
 from unlearning.corpus.tokens import check_contamination, encode, pack, train_tokenizer
 from unlearning.errors import InputError
+from unlearning.sequences import table_of
 from unlearning.settings.challenge import ChallengeSettings
 
 PIECES = ("pile", "wikitext")
@@ -96,21 +97,13 @@ def prepare(
     check_contamination(
         np.stack(list(planted.values())), np.stack(list(unseen.values())), background, heldout[:0]
     )
-    half = len(unseen) // 2
-    sequences = pd.DataFrame(
-        {
-            "sequence_id": [*planted, *(f"{settings.unseen_from}-{row:05d}" for row in unseen)],
-            "split": ["planted"] * len(planted) + ["unseen"] * len(unseen),
-            "repetitions": [
-                *rng["repetitions"].choice(settings.repetitions, len(planted)).tolist(),
-                *[0] * len(unseen),
-            ],
-            "tokens": [row.astype(np.int32) for row in [*planted.values(), *unseen.values()]],
-            "half": [""] * len(planted) + ["threshold"] * half + ["attack"] * half,
-            "kind": ["forget pool"] * len(pool)
-            + ["retained"] * len(retained)
-            + [settings.unseen_from] * len(unseen),
-        }
+    sequences = table_of(
+        planted,
+        {f"{settings.unseen_from}-{row:05d}": tokens for row, tokens in unseen.items()},
+        rng["repetitions"].choice(settings.repetitions, len(planted)).tolist(),
+        ["forget pool"] * len(pool)
+        + ["retained"] * len(retained)
+        + [settings.unseen_from] * len(unseen),
     )
     items = {}
     for task in tasks:

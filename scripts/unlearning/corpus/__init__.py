@@ -17,6 +17,7 @@ from unlearning.corpus.tasks import Item, write_tasks
 from unlearning.corpus.tokens import check_contamination, cut, pack, train_tokenizer
 from unlearning.corpus.world import invent_world
 from unlearning.files import replacing
+from unlearning.sequences import table_of
 from unlearning.settings.corpus import CorpusSettings
 
 _STREAMS = ("world", "background", "heldout", "once", "planted", "unseen", "repetitions", "tasks")
@@ -25,12 +26,12 @@ _TOKENIZER_TEXTS = 4000
 
 @dataclass(frozen=True)
 class Corpus:
-    """Everything the demo reads.
+    """Everything that training, unlearning and the suite read.
 
     Attributes:
-        tokenizer: byte-level BPE.
-        background: (N, T) uint16 rows of ordinary text and of records seen once.
-        heldout: (H, T) uint16 rows of ordinary text that is not trained on.
+        tokenizer: of the models.
+        background: (N, T) token rows of ordinary text and of records seen once.
+        heldout: (H, T) token rows of ordinary text that is not trained on.
         sequences: one row per sequence: sequence_id, split ("planted" | "unseen"), repetitions
             (0 for unseen), tokens (T ints), half ("threshold" | "attack" | ""), kind (form).
         tasks: task name to items.
@@ -95,17 +96,11 @@ def generate(settings: CorpusSettings) -> Corpus:
     unseen = cut(tokenizer, unseen_texts, length)
     check_contamination(planted, unseen, background, heldout)
 
-    half = settings.unseen // 2
-    sequences = pd.DataFrame(
-        {
-            "sequence_id": [f"planted-{i:04d}" for i in range(settings.planted)]
-            + [f"unseen-{i:04d}" for i in range(settings.unseen)],
-            "split": ["planted"] * settings.planted + ["unseen"] * settings.unseen,
-            "repetitions": _repetitions(settings, rng["repetitions"]) + [0] * settings.unseen,
-            "tokens": [row.astype(np.int32) for row in np.concatenate([planted, unseen])],
-            "half": [""] * settings.planted + ["threshold"] * half + ["attack"] * half,
-            "kind": planted_kinds + unseen_kinds,
-        }
+    sequences = table_of(
+        {f"planted-{i:04d}": row for i, row in enumerate(planted)},
+        {f"unseen-{i:04d}": row for i, row in enumerate(unseen)},
+        _repetitions(settings, rng["repetitions"]),
+        planted_kinds + unseen_kinds,
     )
     tasks = write_tasks(world, rng["tasks"], settings.items, fresh)
     return Corpus(tokenizer, background, heldout, sequences, tasks)

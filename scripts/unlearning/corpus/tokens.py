@@ -38,8 +38,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, nothing added."""
-    encodings = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    return [encoding.ids for encoding in encodings]
+    if not texts:  # which the tokenizer cannot take
+        return []
+    # not by the tokenizer's own back end: that would cut and pad as the tokenizer's file may say
+    return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def cut(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], length: int) -> np.ndarray:
@@ -65,12 +67,14 @@ def pack(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], length: int) 
     """Texts in a row, each closed by the end-of-text token, cut into rows without padding.
 
     Returns:
-        uint16 array of shape (rows, length); what is left of the last row is dropped.
+        Array of shape (rows, length), uint16, or uint32 if the vocabulary is larger; what is left
+        of the last row is dropped.
     """
     end = tokenizer.eos_token_id
     stream = [token for row in encode(tokenizer, texts) for token in (*row, end)]
     rows = len(stream) // length
-    return np.array(stream[: rows * length], dtype=np.uint16).reshape(rows, length)
+    kind = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
+    return np.array(stream[: rows * length], dtype=kind).reshape(rows, length)
 
 
 def check_contamination(
@@ -97,20 +101,30 @@ def check_contamination(
                     f"corpus: {split} sequence {i} equals {where[key]}; use another seed"
                 )
             where[key] = f"{split} sequence {i}"
+    names = list(where.values())
     for name, rows in (("background", background), ("held-out text", heldout)):
-        stream = _bytes(rows)
-        for key, sequence in where.items():
-            if _contains(stream, key):
-                raise InputError(f"corpus: {sequence} occurs in the {name}; use another seed")
+        found = first_within(np.concatenate([planted, unseen]), rows)
+        if found is not None:
+            raise InputError(f"corpus: {names[found]} occurs in the {name}; use another seed")
+
+
+def first_within(sequences: np.ndarray, text: np.ndarray) -> int | None:
+    """Index of the first of the sequences, (N, T), that stands somewhere in token rows.
+
+    The rows are read as one stream. None if there is no such sequence.
+    """
+    stream = _bytes(text)
+    found = (i for i, row in enumerate(sequences) if _contains(stream, _bytes(row)))
+    return next(found, None)
 
 
 def _bytes(rows: np.ndarray) -> bytes:
-    return np.ascontiguousarray(rows, dtype="<u2").tobytes()
+    return np.ascontiguousarray(rows, dtype="<u4").tobytes()
 
 
 def _contains(stream: bytes, key: bytes) -> bool:
-    """Whether `key` stands in `stream` at an even offset, that is at a token's start."""
+    """Whether `key` stands in `stream` at a token's start."""
     start = stream.find(key)
-    while start >= 0 and start % 2:
+    while start >= 0 and start % 4:
         start = stream.find(key, start + 1)
     return start >= 0
