@@ -91,26 +91,42 @@ def read_items(task: Task, limit: int | None = None) -> list[dict[str, Any]]:
         if len(items) == limit:
             break
         if line.strip():
-            items.append(_item(line, task.kind, f"{task.path} line {number}") | {"line": number})
+            where = f"{task.path} line {number}"
+            items.append(check_item(_parsed(line, where), task.kind, where) | {"line": number})
     if not items:
         raise InputError(f"{task.path}: task '{task.name}' has no item; add some or drop the task")
     return items
 
 
-def _item(line: str, kind: str, where: str) -> dict[str, Any]:
-    """Parse and check one line."""
+def _parsed(line: str, where: str) -> dict[str, Any]:
+    """One line as an object."""
     try:
         values = json.loads(line)
     except ValueError as error:
         raise InputError(f"{where}: not valid JSON ({error}); mend it") from None
     if not isinstance(values, dict):
         raise InputError(f"{where}: an item is a JSON object, not {type(values).__name__}")
+    return values
+
+
+def check_item(values: dict[str, Any], kind: str, where: str) -> dict[str, Any]:
+    """The keys that the kind needs, checked.
+
+    Args:
+        values: as they stand in a file.
+        kind: of the task.
+        where: file and place, for messages.
+
+    Raises:
+        InputError: what is wrong with it, see `read_items`.
+    """
     for key, expected in KEYS[kind].items():
         if key not in values:
             raise InputError(f"{where}: key '{key}' is missing; a {kind} item needs it")
         if not isinstance(values[key], expected) or isinstance(values[key], bool):
             raise InputError(
-                f"{where}: '{key}' is {values[key]!r}, not of type {expected.__name__}; correct it"
+                f"{where}: '{key}' is of type {type(values[key]).__name__}, not"
+                f" {expected.__name__}; correct it"
             )
     item = {key: values[key] for key in KEYS[kind]}
     if kind == "choice":
