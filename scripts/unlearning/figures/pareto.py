@@ -72,6 +72,8 @@ def _fronts(
             )  # fmt: skip
             names = [settings.name(m).removesuffix(" (ours)") for m in front["unlearner"]]
             axis.set_title("front: " + (", ".join(names) or "nobody"), fontsize=8)
+        if METRICS[settings.utility_metric].better == "lower":
+            row[0].invert_yaxis()  # up is better, whatever is measured
         row[0].set_ylabel(f"{model}\n{METRICS[settings.utility_metric].label}")
     for axis, size in zip(axes[0], sizes, strict=True):
         axis.set_title(f"{size} sequences\n{axis.get_title()}", fontsize=8)
