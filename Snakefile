@@ -21,7 +21,7 @@ if not workflow.config_settings.configfiles:
 
 
 include: "rules/common.smk"
-include: "rules/corpus.smk" if CONFIG["corpus"] else "rules/challenge.smk"
+include: f"rules/{SOURCE}.smk"
 include: "rules/models.smk"
 include: "rules/unlearning.smk"
 include: "rules/analysis.smk"

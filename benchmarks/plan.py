@@ -19,9 +19,10 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from unlearning.configuration import check
+from unlearning.configuration import SOURCES, check
 from unlearning.console import run
 from unlearning.errors import InputError
+from unlearning.own.files import read_rows
 
 EPOCHS = 20  # published runs of gradient ascent stop after 8 to 17
 DECODED = 0.7  # share of a sequence's prefixes that leave the text at a memorization of 0.3
@@ -82,15 +83,16 @@ def parameters_of(name: str, model: dict[str, Any], vocabulary: int) -> int:
 
 def work_of(config: dict[str, Any], parameters: int, size: int) -> Work:
     """The work of one cell: one forget set of `size`, one method."""
-    source = config["challenge"] or config["corpus"]
+    source = config[next(name for name in SOURCES if config[name])]
     length, measurement = source["sequence_length"], config["measurement"]
     limit = measurement["limit"] or sys.maxsize
-    unseen, retained = source["unseen"], source.get("retained", 0)
+    unseen, retained = (count_of(source.get(part)) for part in ("unseen", "retained"))
+    own = source.get("tasks", {})
     forward = 2 * parameters
     step = 5 if config["unlearning"]["checkpointing"] else 3
     tokens = choices = replies = 0
     for task, kind in measurement["tasks"].items():
-        items, each = SUITE.get(task, (source.get("items", 0), 60))
+        items, each = SUITE.get(task, (source.get("items") or count_of(own.get(task)), 60))
         items = min(items, limit)
         choices += items * each
         replies += items * 32 if kind == "dialogue" else 0
@@ -101,6 +103,11 @@ def work_of(config: dict[str, Any], parameters: int, size: int) -> Work:
         passes=(EPOCHS * size * length + tokens) * forward,
         decoding=decoded * forward,
     )
+
+
+def count_of(rows: int | str | None) -> int:
+    """How many there are: a number, or the rows of a file."""
+    return len(read_rows(rows)) if isinstance(rows, str) else rows or 0
 
 
 def memory_mb(parameters: int, config: dict[str, Any]) -> dict[str, float]:
@@ -163,7 +170,8 @@ def main() -> None:
     print("jobs")
     for rule, count in job_counts(arguments.configfile).items():
         print(f"  {rule:20} {count:6}")
-    vocabulary = (config["corpus"] or config["challenge"])["vocabulary"] or 50_257
+    # what models trained here have: of others the size is known otherwise
+    vocabulary = (config["corpus"] or config["challenge"] or {}).get("vocabulary") or 50_257
     sizes, seeds = config["forget_sets"]["sizes"], config["forget_sets"]["seeds"]
     each = len(config["unlearners"]) * len(seeds)
     cells = each * len(sizes)

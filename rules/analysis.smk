@@ -227,6 +227,7 @@ rule record_provenance:
         code=code("record_provenance.py"),
         runs=f"{RESULTS}/runs.parquet",
         claims=f"{RESULTS}/claims.json",
+        given=f"{RESULTS}/files.json" if SOURCE == "own" else [],
     output:
         f"{RESULTS}/provenance.json",
     log:
@@ -243,9 +244,10 @@ rule record_provenance:
     params:
         config=as_json(**CONFIG),
         benchmarks=f"{LOGS}/benchmarks",
+        given=lambda wildcards, input: f"--files {input.given}" if input.given else "",
     shell:
         "python {input.script} --runs {input.runs} --benchmarks {params.benchmarks}"
-        " --config {params.config:q} --output {output} > {log} 2>&1"
+        " --config {params.config:q} {params.given} --output {output} > {log} 2>&1"
 
 
 rule draw_figures:

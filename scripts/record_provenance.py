@@ -1,4 +1,4 @@
-"""Record what the results were made with: config, code, versions, machine, cost of each job."""
+"""Record what results were made with: config, files, code, versions, machine, cost of each job."""
 
 import argparse
 import json
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="table of runs")
     parser.add_argument("--benchmarks", type=Path, required=True, help="folder of job benchmarks")
     parser.add_argument("--config", required=True, help="the checked config, JSON")
+    parser.add_argument("--files", type=Path, help="the user's files, JSON, where there are some")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     runs = pd.read_parquet(arguments.runs)
@@ -70,6 +71,7 @@ def main() -> None:
     write_json(
         {
             "config": json.loads(arguments.config),
+            "files": json.loads(arguments.files.read_text()) if arguments.files else {},
             "git": {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--short"))},
             "versions": versions(),
             "machine": {

@@ -85,6 +85,8 @@ def drop(path: str):
         (put("forget_sets.sizes", [8, 4000]), "4000 is larger than the pool of 64"),
         (put("forget_sets.sizes", [8, 8]), "names something twice"),
         (put("forget_sets.sizes", []), "forget_sets.sizes: "),
+        (put("forget_sets.sizes", None), "a set of all 64 sequences is the same for every seed"),
+        (put("measurement.tasks", {"talk": "dialogue"}), "measured by tasks of kind choice, and"),
         (put("measurement.ngram", 56), "measurement.ngram: 56 does not fit into sequences of 56"),
         (put("measurement.tasks", {}), "measurement.tasks: .*at least 1"),
         (put("measurement.tasks.town", "quiz"), "measurement.tasks.town: "),
@@ -106,8 +108,9 @@ def test_a_wrong_config_gets_one_line(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("corpus", {}), "give either `corpus` or `challenge`"),
-        (drop("challenge"), "give either `corpus` or `challenge`"),
+        (put("corpus", {}), "has corpus and challenge; give one of corpus, challenge, own"),
+        (drop("challenge"), "has no source of sequences; give one of corpus, challenge, own"),
+        (put("forget_sets.sizes", None), "forget_sets.sizes: give some"),
         (put("challenge.miror", "x"), "'challenge.miror'; did you mean 'mirror'"),
         (put("challenge.unseen", 3), "challenge.unseen: .*multiple of 2"),
         (put("challenge.vocabulary", 4096), "models.125m: hub: .*tokenizer that this run trains"),

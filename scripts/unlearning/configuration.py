@@ -5,6 +5,7 @@ Nothing here imports torch: the config is checked whenever Snakemake starts.
 """
 
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter
@@ -12,6 +13,8 @@ from pydantic import Field, StringConstraints, TypeAdapter
 from unlearning import attacks, unlearners
 from unlearning.challenge.tasks import KINDS
 from unlearning.errors import InputError
+from unlearning.metrics import TASK_KINDS
+from unlearning.own.files import read_rows
 from unlearning.settings import build, settings_class
 from unlearning.settings.analysis import (
     AttackSettings,
@@ -23,8 +26,12 @@ from unlearning.settings.analysis import (
 from unlearning.settings.challenge import ChallengeSettings
 from unlearning.settings.corpus import CorpusSettings
 from unlearning.settings.measurement import MeasurementSettings
+from unlearning.settings.own import OwnSettings
 from unlearning.settings.pretraining import PretrainingSettings
 from unlearning.settings.unlearning import UnlearningSettings
+
+# the blocks that say where sequences come from; a config has one of them
+SOURCES = ("corpus", "challenge", "own")
 
 # names become parts of file names and of the engine's wildcards
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]
@@ -66,8 +73,8 @@ class ModelSettings:
 class ForgetSetSettings:
     """The forget sets: one for each size and seed, nested within a seed."""
 
-    sizes: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
-    """Numbers of sequences to forget."""
+    sizes: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] | None = None
+    """Numbers of sequences to forget; null is one set of the whole pool."""
 
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     """One draw from the planted pool each: the repetitions that intervals are taken over."""
@@ -109,10 +116,13 @@ class Config:
     """Seeds the training of the models."""
 
     corpus: CorpusSettings | None = None
-    """Generated text and sequences; needs models trained here. This or `challenge`."""
+    """Generated text and sequences; needs models trained here. Give this, `challenge` or `own`."""
 
     challenge: ChallengeSettings | None = None
-    """The real sequences of the Training Data Extraction Challenge. This or `corpus`."""
+    """The real sequences of the Training Data Extraction Challenge."""
+
+    own: OwnSettings | None = None
+    """Files with your own sequences, for models that know them."""
 
     models: dict[Name, ModelSettings] = Field(min_length=1)
     """The models, from small to large."""
@@ -171,10 +181,12 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
         InputError: one line that names the first key that is wrong and what to do.
     """
     config = build(values, Config, "config")
-    for block in (config.forget_sets.sizes, config.forget_sets.seeds, config.jobs.split_by):
+    length, pool = _check_source(config)
+    _check_tasks(config)
+    sizes = _check_forget_sets(config, pool)
+    for block in (sizes, config.forget_sets.seeds, config.jobs.split_by):
         if len(set(block)) < len(block):
             raise InputError(f"config: {list(block)} names something twice; remove one")
-    length = _check_source(config)
     for key in ("ngram", "extraction_suffix"):
         if getattr(config.measurement, key) >= length:
             raise InputError(
@@ -194,6 +206,7 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
             )
         unlearners.settings_of(block["method"], label, own)
     plain = TypeAdapter(Config).dump_python(config, mode="json")
+    plain["forget_sets"]["sizes"] = list(sizes)
     for name, block in plain["attacks"].items():
         checked = attacks.settings_of(name, block)
         plain["attacks"][name] = TypeAdapter(type(checked)).dump_python(checked, mode="json")
@@ -202,25 +215,77 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _check_source(config: Config) -> int:
-    """Hold the source of the sequences to the rest; returns the length of a sequence."""
-    if (config.corpus is None) == (config.challenge is None):
-        raise InputError("config: give either `corpus` or `challenge`: where sequences come from")
+def _check_source(config: Config) -> tuple[int, int | None]:
+    """The length of a sequence, and how many may be forgotten; None where that is not known yet."""
+    given = [name for name in SOURCES if getattr(config, name) is not None]
+    if len(given) != 1:
+        raise InputError(
+            f"config: has {' and '.join(given) or 'no source of sequences'}; give one of"
+            f" {', '.join(SOURCES)}"
+        )
+    if config.corpus is not None:
+        return config.corpus.sequence_length, config.corpus.planted
     if config.challenge is not None:
-        for task, kind in config.measurement.tasks.items():
-            if KINDS.get(task) != kind:
+        return config.challenge.sequence_length, None
+    for key, path in config.own.files().items():
+        if not Path(path).is_file():
+            raise InputError(
+                f"config: own.{key}: no file {path}; paths are from the folder that the run is"
+                " started in"
+            )
+    return config.own.sequence_length, len(read_rows(config.own.forget))
+
+
+def _check_forget_sets(config: Config, pool: int | None) -> tuple[int, ...]:
+    """The sizes of the forget sets; `pool` sequences may be forgotten, None is not known."""
+    sizes, seeds = config.forget_sets.sizes, config.forget_sets.seeds
+    if pool is None:
+        if sizes is None:
+            raise InputError("config: forget_sets.sizes: give some; null is for pools of your own")
+        return sizes
+    sizes = (pool,) if sizes is None else sizes
+    if max(sizes) > pool:
+        raise InputError(
+            f"config: forget_sets.sizes: {max(sizes)} is larger than the pool of {pool} sequences"
+            f" ({config.own.forget if config.own else 'corpus.planted'}); lower it or give more"
+        )
+    if max(sizes) == pool and len(seeds) > 1:
+        raise InputError(
+            f"config: forget_sets: a set of all {pool} sequences is the same for every seed; give"
+            " one seed, or smaller sizes"
+        )
+    return sizes
+
+
+def _check_tasks(config: Config) -> None:
+    """Hold the tasks to what there is, and the rule of the map to the tasks."""
+    tasks = config.measurement.tasks
+    own = config.own.tasks if config.own else {}
+    for name in own:
+        if name in KINDS:
+            raise InputError(f"config: own.tasks.{name}: a published task is called so; rename it")
+        if name not in tasks:
+            raise InputError(
+                f"config: own.tasks.{name}: is not under measurement.tasks; name it there with its"
+                " kind"
+            )
+    if config.corpus is None:
+        for task, kind in tasks.items():
+            if task not in own and KINDS.get(task) != kind:
                 known = ", ".join(f"{name}: {kind}" for name, kind in KINDS.items())
                 raise InputError(
-                    f"config: measurement.tasks: '{task}: {kind}' is no published task;"
-                    f" known: {known}"
+                    f"config: measurement.tasks: '{task}: {kind}' is no published task"
+                    f"{' nor one of own.tasks' if config.own else ''}; known: {known}"
                 )
-        return config.challenge.sequence_length
-    if max(config.forget_sets.sizes) > config.corpus.planted:
+    metric = config.solution_space.utility_metric
+    kinds = TASK_KINDS | {"utility_accuracy": config.tables.accuracy_kinds}
+    kinds["perplexity"] = kinds["nats_per_token"]
+    if metric in kinds and not set(kinds[metric]) & set(tasks.values()):
         raise InputError(
-            f"config: forget_sets.sizes: {max(config.forget_sets.sizes)} is larger than the pool"
-            f" of {config.corpus.planted} sequences (corpus.planted); lower it or plant more"
+            f"config: solution_space.utility_metric: '{metric}' is measured by tasks of kind"
+            f" {' or '.join(kinds[metric])}, and measurement.tasks has none; add one, or choose"
+            " another metric (nats_per_token for perplexity)"
         )
-    return config.corpus.sequence_length
 
 
 def _check_model(where: str, model: ModelSettings, config: Config) -> None:
@@ -233,7 +298,14 @@ def _check_model(where: str, model: ModelSettings, config: Config) -> None:
         )
     if (model.hub is None) != (model.revision is None):
         raise InputError(f"{where}: hub and revision belong together; give the commit of the model")
-    trained_tokenizer = config.corpus is not None or config.challenge.vocabulary is not None
+    if config.own is not None and model.pretraining is not None:
+        raise InputError(
+            f"{where}: pretraining: own sequences come without text to train on, and are for models"
+            " that know them; give hub or folder"
+        )
+    trained_tokenizer = config.corpus is not None or (
+        config.challenge is not None and config.challenge.vocabulary is not None
+    )
     if trained_tokenizer and model.pretraining is None:
         raise InputError(
             f"{where}: {given[0]}: a model from elsewhere does not know the tokenizer that this run"

@@ -97,6 +97,14 @@ HEADLINE = (
 )
 """What methods are compared by: together, one family of comparisons."""
 
+TASK_KINDS = {
+    "utility_last_word": ("last_word",),
+    "dialogue_f1": ("dialogue",),
+    "nats_per_token": ("perplexity",),
+}
+"""Metrics that are means over tasks, with the kinds of task that enter; of the accuracy the config
+says which (`tables.accuracy_kinds`)."""
+
 COUNTED = {"n_diverged", "n_cap"}
 """Metrics whose row in main.csv is a sum over runs, not a mean."""
 

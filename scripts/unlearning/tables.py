@@ -19,7 +19,7 @@ import pandas as pd
 from unlearning.attacks.membership import BLACK_BOX, CHANGES, EXTRACTION
 from unlearning.errors import InputError
 from unlearning.forgetting import SIDES, count_outliers, describe, thresholds_of
-from unlearning.metrics import COUNTED, HEADLINE, METRICS, method_order, model_order
+from unlearning.metrics import COUNTED, HEADLINE, METRICS, TASK_KINDS, method_order, model_order
 from unlearning.settings import settings_class
 from unlearning.settings.analysis import TableSettings
 from unlearning.statistics import (
@@ -193,15 +193,9 @@ def task_values(utility: pd.DataFrame) -> pd.DataFrame:
 
 def utility_metrics(tasks: pd.DataFrame, accuracy_kinds: Sequence[str]) -> pd.DataFrame:
     """Suite means per run: every task counts the same. A NaN task makes its mean NaN."""
-    chosen = {
-        "utility_accuracy": tasks["kind"].isin(accuracy_kinds),
-        "utility_last_word": tasks["kind"] == "last_word",
-        "dialogue_f1": tasks["kind"] == "dialogue",
-        "nats_per_token": tasks["kind"] == "perplexity",
-    }
     parts = []
-    for metric, rows in chosen.items():
-        grouped = tasks[rows].groupby(KEYS)["value"]
+    for metric, kinds in ({"utility_accuracy": accuracy_kinds} | TASK_KINDS).items():
+        grouped = tasks[tasks["kind"].isin(kinds)].groupby(KEYS)["value"]
         mean = grouped.mean().where(grouped.count() == grouped.size()).reset_index()
         parts.append(mean.assign(metric=metric))
     nats = parts[-1]

@@ -242,7 +242,7 @@ def _download(url: str) -> bytes:
             return answer.read()
     except OSError as error:
         raise InputError(
-            f"{url}: cannot be downloaded ({error}); try again, or give challenge.mirror"
+            f"{url}: cannot be downloaded ({error}); try again, or give a mirror"
         ) from None
 
 
@@ -256,7 +256,7 @@ def _from_hub(source: Hub) -> list[dict[str, Any]]:
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{source}: cannot be loaded ({str(error).splitlines()[0]}); try again, or give"
-            " challenge.mirror"
+            " a mirror"
         ) from None
     return table.to_list()
 

@@ -1,0 +1,61 @@
+"""Give your own sequences their parts: what is to be forgotten, what the models never saw."""
+
+import argparse
+from pathlib import Path
+
+from unlearning.console import add_threads, limit_threads, read_settings, run
+from unlearning.files import write_json, write_parquet
+from unlearning.own.parts import prepare
+from unlearning.settings import settings_class
+from unlearning.settings.own import OwnSettings
+
+
+@settings_class
+class Settings(OwnSettings):
+    """The files, the forget sets and the tasks."""
+
+    sizes: tuple[int, ...]
+    """Forget-set sizes."""
+
+    seeds: tuple[int, ...]
+    """Draws of forget sets."""
+
+    kinds: dict[str, str]
+    """Name of each task -> its kind."""
+
+    limit: int | None = None
+    """For trials: at most so many retained sequences, and unseen ones of each half."""
+
+
+def main() -> None:
+    """Read the files and the models' tokenizers, then write the folder and the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
+    parser.add_argument("--models", type=Path, nargs="+", required=True, help="model folders")
+    parser.add_argument("--sequences", type=Path, required=True, help="table of sequences to write")
+    parser.add_argument("--forget-sets", type=Path, required=True, help="forget sets to write")
+    parser.add_argument("--corpus", type=Path, required=True, help="folder to write")
+    parser.add_argument("--files", type=Path, required=True, help="what was read, JSON to write")
+    add_threads(parser)
+    arguments = parser.parse_args()
+    limit_threads(arguments.threads)
+    settings = read_settings(arguments.settings, Settings)
+    corpus, forget_sets, given = prepare(
+        settings,
+        {folder.name: folder for folder in arguments.models},
+        settings.sizes,
+        settings.seeds,
+        settings.kinds,
+        settings.limit,
+    )
+    for key, file in given.items():
+        dropped = f", {file['dropped']} too short and dropped" if file["dropped"] else ""
+        print(f"own.{key}: {file['used']} used of {file['path']}{dropped}")
+    corpus.save(arguments.corpus)
+    write_json(given, arguments.files)
+    write_parquet(forget_sets, arguments.forget_sets)
+    write_parquet(corpus.sequences, arguments.sequences)
+
+
+if __name__ == "__main__":
+    run(main)
