@@ -93,6 +93,15 @@ def test_one_draw_of_one_cell_decides_nothing():
     assert {verdicts[c] for c in ("C2", "C3", "C4", "C5", "C6", "C7")} == {"undecided"}, verdicts
 
 
+def test_one_sequence_and_one_method_decide_nothing():
+    """Not even that nothing is left outside the band, or that the one method wins everywhere."""
+    effects = {"ga": Effect(0.33, 0.0, 3.1)}
+    shape = Shape(models=("small",), sizes=(1,), seeds=(0,), effects=effects, pool=1, control=False)
+    verdicts = judged(shape)
+    assert {v.verdict for v in verdicts.values()} == {"undecided"}
+    assert "c(D_f) > 0 in 0 of 1 runs" in verdicts["C2"].evidence
+
+
 def test_equal_methods_decide_nothing():
     same = {name: Effect(0.40, 0.06, 3.3, -0.02, 0.1) for name in ("ga", "sga", "ta", "tau")}
     verdicts = judged(Shape(effects=same, sizes=(8, 12)))

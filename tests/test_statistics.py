@@ -138,6 +138,17 @@ def test_bootstrap_equals_a_loop_over_the_same_resamples(values, seed):
     assert found.mean == pytest.approx(np.std(values))
 
 
+def test_resamples_of_one_value_are_no_interval():
+    generator = np.random.default_rng(0)
+    for found in (
+        bootstrap_interval([2.0], np.std, generator),
+        bootstrap_difference([2.0], [1.0, 4.0], np.std, generator),
+        bootstrap_difference([1.0, 4.0], [2.0], np.std, generator),
+    ):
+        assert np.isfinite(found.mean)
+        assert np.isnan([found.low, found.high]).all()
+
+
 def test_bootstrap_of_a_mean_is_near_the_t_interval():
     rng = np.random.default_rng(3)
     left, right = rng.normal(1, 1, 200), rng.normal(0, 1, 300)

@@ -236,8 +236,9 @@ def judge_hidden_outliers(runs: pd.DataFrame, settings: ClaimSettings) -> Verdic
         f"runs of {name} whose mean g is below the threshold: share of the forget set that is still"
         " memorized (above the calibrated band) minus the same share of unseen sequences on the"
         " same model, mean over cells: supported if surely above 0; refuted if surely below 0 or if"
-        " c(D_f) is 0 in every such run; over-forgotten ones are given beside: ascent drags unseen"
-        " sequences below the band too; n counts cells (draws if there is one cell)"
+        " c(D_f) is 0 in every one of several such runs; over-forgotten ones are given beside:"
+        " ascent drags unseen sequences below the band too; n counts cells (draws if there is one"
+        " cell)"
     )
     wide = runs[runs["unlearner"] == first].pivot(
         index=["model", "forget_size", "seed"], columns="metric", values="value"
@@ -263,7 +264,11 @@ def judge_hidden_outliers(runs: pd.DataFrame, settings: ClaimSettings) -> Verdic
         f"largest g: mean {show(over_cells('ma_max'), False)}",
     ]
     return _verdict(
-        "C2", sign_of(excess) > 0, sign_of(excess) < 0 or bool((counts == 0).all()), evidence, rule
+        "C2",
+        sign_of(excess) > 0,
+        sign_of(excess) < 0 or (len(counts) > 1 and bool((counts == 0).all())),
+        evidence,
+        rule,
     )
 
 
@@ -375,7 +380,8 @@ def judge_map(space: pd.DataFrame, gains: pd.DataFrame, settings: ClaimSettings)
     rule = (
         settings.rule()
         + ". Supported if two cells have different winners, each with a sure lead; refuted if all"
-        " cells have the same winner, each with a sure lead; undecided otherwise. n counts draws"
+        " of several cells have the same winner, each with a sure lead; undecided otherwise. n"
+        " counts draws"
     )
     sure = space[(space["winner"] != "") & space["sure_lead"]]
     winners = set(sure["winner"])
@@ -397,7 +403,7 @@ def judge_map(space: pd.DataFrame, gains: pd.DataFrame, settings: ClaimSettings)
     return _verdict(
         "C6",
         len(winners) > 1,
-        len(winners) == 1 and len(sure) == len(space),
+        len(winners) == 1 and len(sure) == len(space) > 1,
         ["the map: " + " | ".join(cells), *second_hand_statement(space, gains, settings)],
         rule,
     )

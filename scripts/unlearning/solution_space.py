@@ -267,7 +267,8 @@ def _decide(cell: pd.DataFrame, settings: SolutionSettings, confidence: float) -
             row["sure_lead"] = not row["tied"]
         else:
             # alone: the lead is as sure as the others' failure to keep the limits
-            row["sure_lead"] = all(c.surely_infeasible(settings) for c in ranked[1:])
+            beaten = [c.surely_infeasible(settings) for c in ranked[1:]]
+            row["sure_lead"] = bool(beaten) and all(beaten)
     elif ranked:
         shown = ranked[0]
         excess = shown.excess(settings)

@@ -185,12 +185,16 @@ def bootstrap_interval(
     resamples: int = 1000,
     confidence: float = 0.95,
 ) -> Interval:
-    """statistic(values) with a percentile bootstrap; arguments as of `bootstrap_difference`."""
+    """statistic(values) with a percentile bootstrap; arguments as of `bootstrap_difference`.
+
+    Returns:
+        NaN bounds for fewer than two values: resamples of one never differ from it.
+    """
     values = np.asarray(values, dtype=float)
     if not len(values):
         return Interval(NAN, NAN, NAN, 0)
     samples = statistic(values[resample_indices(len(values), resamples, generator)], axis=1)
-    low, high = percentile_interval(samples, confidence)
+    low, high = percentile_interval(samples, confidence) if len(values) > 1 else (NAN, NAN)
     return Interval(float(statistic(values, axis=0)), low, high, len(values))
 
 
@@ -213,14 +217,16 @@ def bootstrap_difference(
         confidence: of the interval.
 
     Returns:
-        n counts the values of `left`; NaN where a sample is empty.
+        n counts the values of `left`; NaN where a sample is empty, NaN bounds where it has fewer
+        than two values: resamples of one never differ from it.
     """
     left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
     if not len(left) or not len(right):
         return Interval(NAN, NAN, NAN, len(left))
     a = statistic(left[resample_indices(len(left), resamples, generator)], axis=1)
     b = statistic(right[resample_indices(len(right), resamples, generator)], axis=1)
-    low, high = percentile_interval(a - b, confidence)
+    several = min(len(left), len(right)) > 1
+    low, high = percentile_interval(a - b, confidence) if several else (NAN, NAN)
     return Interval(float(statistic(left, axis=0) - statistic(right, axis=0)), low, high, len(left))
 
 
