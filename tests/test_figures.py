@@ -7,7 +7,7 @@ from running import analyse
 from unlearning.attack_suite import ROW_COLUMNS
 from unlearning.errors import InputError
 from unlearning.figures import FIGURES, FigureJob, save
-from unlearning.figures.style import COLOURS, SPARE_COLOURS, markers, palette
+from unlearning.figures.style import COLOURS, SPARE_COLOURS, fit_notes, grid, markers, palette
 from unlearning.files import write_parquet
 from unlearning.metrics import method_name
 from unlearning.tables import read_rows, read_table
@@ -125,6 +125,18 @@ def test_methods_keep_their_colour_and_new_ones_get_their_own():
     many = palette([f"method {i:02d}" for i in range(30)])
     assert len(set(many.values())) == len(COLOURS) + 30
     assert method_name("mine") == "mine"
+
+
+@pytest.mark.parametrize("panels", [1, 4])
+def test_long_notes_stay_within_a_figure_of_few_panels(panels):
+    figure, _ = grid(1, panels)
+    words = "one word after another " * 8
+    notes = [figure.suptitle(words), figure.supxlabel(f"short\n{words}", fontsize=9)]
+    fit_notes(figure)
+    for note in notes:
+        assert note.get_window_extent().width <= figure.bbox.width
+    assert notes[0].get_text().split() == words.split()
+    assert notes[1].get_text().startswith("short\none word")
 
 
 def test_display_names_can_be_given():

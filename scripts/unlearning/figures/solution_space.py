@@ -58,7 +58,7 @@ def solution_space(results: dict[str, pd.DataFrame], settings: FigureJob) -> Fig
     axis.set_yticks(range(len(models)), models)
     axis.set_xlabel(
         "forget-set size [sequences]\nfull colour: sure lead; hatched: not sure; pale: no method"
-        " keeps the privacy limits.  Times: one run of unlearning"
+        " keeps the privacy limits\ntimes: one run of unlearning"
     )
     axis.set_ylabel("model")
     axis.tick_params(length=0)

@@ -1,5 +1,6 @@
 """One look for all figures: colours, names, sizes, and files that come out the same every time."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def grid(
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(max(width * columns, 4.0), height * rows + 0.5),
+        figsize=(max(width * columns, 7.0), height * rows + 0.5),
         squeeze=False,
         layout="constrained",
         **options,
@@ -174,6 +175,17 @@ def empty(message: str) -> Figure:
     return figure
 
 
+def fit_notes(figure: Figure) -> None:
+    """Break the lines of titles and notes that are wider than the figure, which has few panels."""
+    for note in figure.texts:
+        lines = []
+        for line in note.get_text().split("\n"):
+            note.set_text(line)
+            share = note.get_window_extent().width / (0.97 * figure.bbox.width)
+            lines += textwrap.wrap(line, int(len(line) / share)) if share > 1 else [line]
+        note.set_text("\n".join(lines))
+
+
 def save(figure: Figure, folder: Path | str, name: str) -> list[Path]:
     """Write a figure as SVG, PNG and PDF, the same bytes each time, and close it."""
     stamps = {
@@ -181,6 +193,7 @@ def save(figure: Figure, folder: Path | str, name: str) -> list[Path]:
         "png": {"Software": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }
+    fit_notes(figure)
     # places are found once, not once per format, which takes a third of the time
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -39,12 +39,13 @@ def which_method(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figur
     methods = list(order.sort_values(["safe", "excess"], ascending=[False, True]).index)
     models, sizes = settings.model_order(table), sorted(table["forget_size"].unique())
     cells = [(model, size) for model in models for size in sizes]
+    field_width = max(0.62 * len(cells), 2.2)  # of few cells, room for the words below
     figure, ((field, change, time),) = grid(
         1,
         3,
-        width=(0.62 * len(cells) + 5.4) / 3,
+        width=(field_width + 5.4) / 3,
         height=0.42 * (len(methods) + len(control.index.unique("unlearner"))) + 1.1,
-        gridspec_kw={"width_ratios": [0.62 * len(cells), 1.9, 1.9]},
+        gridspec_kw={"width_ratios": [field_width, 1.9, 1.9]},
         sharey=True,
     )
     values = table.set_index(["unlearner", "model", "forget_size"])["excess"]
