@@ -17,7 +17,8 @@ class OwnSettings:
     """
 
     forget: str
-    """What is to be forgotten: the pool that forget sets are drawn from."""
+    """What is to be forgotten: the pool that forget sets are drawn from. How often each stood in
+    training text is not known: tables and figures say once."""
 
     unseen: str
     """Sequences of the same kind that the models were never trained on: one half, drawn by the
