@@ -1,5 +1,11 @@
 """Original models, their controls, what the originals have memorized and what attacks find."""
 
+from importlib import metadata
+
+# `--cache pretrain` shares trained models between workflows
+CACHING = workflow.workflow_settings.cache is not None
+PACKAGES = sorted({f"{package.name}=={package.version}" for package in metadata.distributions()})
+
 
 rule fetch_model:
     # a model of the hub or of a folder; there is no control for it
@@ -63,11 +69,18 @@ rule pretrain:
         settings=lambda wildcards: as_json(**CONFIG["models"][wildcards.model]["pretraining"]),
         without=lambda wildcards: "--without-planted" if wildcards.role == "controls" else "",
         seed=CONFIG["seed"],
-        work=f"{RESULTS}/.work/{{role}}/{{model}}",
+        # the cache's key needs these; because they ask for `resources` they are no rerun triggers
+        device=lambda wildcards, resources: "GPU" if resources.gpu else "CPU",
+        packages=lambda wildcards, resources: PACKAGES if CACHING else [],
     shell:
         "python {params.script} --settings {params.settings:q} --sequences {input.sequences}"
-        " --corpus {input.corpus} {params.without} --seed {params.seed} --work {params.work}"
+        " --corpus {input.corpus} {params.without} --seed {params.seed} --work {output}.work"
         " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+
+
+# Snakemake refuses to cache what it benchmarks
+if CACHING:
+    workflow.get_rule("pretrain")._benchmark = None
 
 
 rule score_original:
