@@ -48,7 +48,6 @@ CONFIG_FILES = [os.path.relpath(path) for path in workflow.config_settings.confi
 
 rule attack:
     input:
-        script=script("attack.py"),
         code=code("attack.py"),
         membership=f"{RESULTS}/membership.parquet",
     output:
@@ -64,16 +63,16 @@ rule attack:
         mem_mb=grown(2000),
         runtime=grown(30),
     params:
+        script=script("attack.py"),
         settings=as_json(**CONFIG["attack"]),
         folder=folder_of,
     shell:
-        "python {input.script} --membership {input.membership} --settings {params.settings:q}"
+        "python {params.script} --membership {input.membership} --settings {params.settings:q}"
         " --output {params.folder} > {log} 2>&1"
 
 
 rule attack_suite:
     input:
-        script=script("attack_suite.py"),
         code=code("attack_suite.py", attack_files(CONFIG["attacks"])),
         membership=f"{RESULTS}/membership.parquet",
         probes=f"{RESULTS}/probes.parquet",
@@ -94,6 +93,7 @@ rule attack_suite:
         mem_mb=grown(2000),
         runtime=grown(30),
     params:
+        script=script("attack_suite.py"),
         settings=as_json(
             attacks=CONFIG["attacks"],
             attack=CONFIG["attack"],
@@ -101,14 +101,13 @@ rule attack_suite:
         ),
         folder=folder_of,
     shell:
-        "python {input.script} --membership {input.membership} --probes {input.probes}"
+        "python {params.script} --membership {input.membership} --probes {input.probes}"
         " --thresholds {input.thresholds} --settings {params.settings:q}"
         " --output {params.folder} > {log} 2>&1"
 
 
 rule make_tables:
     input:
-        script=script("make_tables.py"),
         code=code("make_tables.py"),
         sequences=f"{RESULTS}/sequences.parquet",
         memorization=f"{RESULTS}/memorization.parquet",
@@ -131,10 +130,11 @@ rule make_tables:
         mem_mb=grown(2000),
         runtime=grown(30),
     params:
+        script=script("make_tables.py"),
         settings=as_json(**CONFIG["tables"], **CONFIG["solution_space"], models=MODELS),
         folder=folder_of,
     shell:
-        "python {input.script} --sequences {input.sequences} --memorization {input.memorization}"
+        "python {params.script} --sequences {input.sequences} --memorization {input.memorization}"
         " --membership {input.membership} --attack-runs {input.attack_runs}"
         " --suite-runs {input.suite_runs} --utility {input.utility} --runs {input.runs}"
         " --thresholds {input.thresholds}"
@@ -143,7 +143,6 @@ rule make_tables:
 
 rule judge_claims:
     input:
-        script=script("judge_claims.py"),
         code=code("judge_claims.py"),
         per_run=f"{RESULTS}/tables/per_run.csv",
         original=f"{RESULTS}/tables/original.csv",
@@ -163,17 +162,17 @@ rule judge_claims:
         mem_mb=grown(1000),
         runtime=grown(10),
     params:
+        script=script("judge_claims.py"),
         settings=as_json(**CONFIG["solution_space"], **CONFIG["claims"], models=MODELS),
         folder=folder_of,
     shell:
-        "python {input.script} --per-run {input.per_run} --original {input.original}"
+        "python {params.script} --per-run {input.per_run} --original {input.original}"
         " --gains {input.gains} --solution-space {input.solution_space}"
         " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
 
 
 rule render_pages:
     input:
-        script=script("render_pages.py"),
         code=code("render_pages.py"),
         tables=PAGES,
         exposed=f"{RESULTS}/attack_exposed.csv",
@@ -209,6 +208,7 @@ rule render_pages:
         mem_mb=grown(1000),
         runtime=grown(5),
     params:
+        script=script("render_pages.py"),
         settings=as_json(
             kinds=FIGURE_KINDS,
             command=" ".join(["snakemake", *(f"--configfile {path}" for path in CONFIG_FILES)]),
@@ -216,14 +216,13 @@ rule render_pages:
         captions=lambda wildcards, input: os.path.dirname(input.captions[0]),
         pages=folder_of,
     shell:
-        "python {input.script} --tables {input.tables} {input.exposed} --claims {input.claims}"
+        "python {params.script} --tables {input.tables} {input.exposed} --claims {input.claims}"
         " --figures {input.figures} --captions {params.captions} --settings {params.settings:q}"
         " --pages {params.pages} --report {output.index} > {log} 2>&1"
 
 
 rule record_provenance:
     input:
-        script=script("record_provenance.py"),
         code=code("record_provenance.py"),
         runs=f"{RESULTS}/runs.parquet",
         claims=f"{RESULTS}/claims.json",
@@ -242,17 +241,17 @@ rule record_provenance:
         mem_mb=grown(1000),
         runtime=grown(5),
     params:
+        script=script("record_provenance.py"),
         config=as_json(**CONFIG),
         benchmarks=f"{LOGS}/benchmarks",
         given=lambda wildcards, input: f"--files {input.given}" if input.given else "",
     shell:
-        "python {input.script} --runs {input.runs} --benchmarks {params.benchmarks}"
+        "python {params.script} --runs {input.runs} --benchmarks {params.benchmarks}"
         " --config {params.config:q} {params.given} --output {output} > {log} 2>&1"
 
 
 rule draw_figures:
     input:
-        script=script("draw_figures.py"),
         code=code("draw_figures.py", attack_files(CONFIG["attacks"])),
         sequences=f"{RESULTS}/sequences.parquet",
         memorization=f"{RESULTS}/memorization.parquet",
@@ -288,10 +287,11 @@ rule draw_figures:
         mem_mb=grown(2000),
         runtime=grown(30),
     params:
+        script=script("draw_figures.py"),
         settings=as_json(models=MODELS, **CONFIG["figures"], **CONFIG["solution_space"]),
         folder=folder_of,
     shell:
-        "python {input.script} --sequences {input.sequences} --memorization {input.memorization}"
+        "python {params.script} --sequences {input.sequences} --memorization {input.memorization}"
         " --membership {input.membership} --history {input.history}"
         " --thresholds {input.thresholds} --per-run {input.per_run} --gains {input.gains}"
         " --utility {input.utility} --solution-space {input.solution_space}"

@@ -3,7 +3,6 @@
 
 rule prepare_challenge:
     input:
-        script=script("prepare_challenge.py"),
         code=code("prepare_challenge.py"),
         published_sets="config/published_forget_sets.csv",
     output:
@@ -24,6 +23,7 @@ rule prepare_challenge:
         mem_mb=grown(4000),
         runtime=grown(60),
     params:
+        script=script("prepare_challenge.py"),
         settings=as_json(
             **CONFIG["challenge"],
             **CONFIG["forget_sets"],
@@ -31,7 +31,7 @@ rule prepare_challenge:
             limit=CONFIG["measurement"]["limit"],
         ),
     shell:
-        "python {input.script} --settings {params.settings:q}"
+        "python {params.script} --settings {params.settings:q}"
         " --published-sets {input.published_sets} --sequences {output.sequences}"
         " --forget-sets {output.forget_sets} --corpus {output.corpus}"
         " --threads {threads} > {log} 2>&1"

@@ -89,7 +89,7 @@ ENGINE = tuple(sorted(Path(workflow.basedir, "scripts/unlearning/evaluation").rg
 
 @functools.cache  # thousands of jobs ask for the same few
 def code(name, modules=(), beside=()):
-    """A list of the library files that a script imports: an edit of any reruns the rule.
+    """A list of a script's source files, itself among them: an edit of any reruns the rule.
 
     One file with their digests, as old as the newest of them, instead of the files themselves:
     with some thirty inputs more, a plan of many jobs takes three times the time and memory.
@@ -99,7 +99,7 @@ def code(name, modules=(), beside=()):
         modules: what it loads by name.
         beside: other files of the project that it reads.
     """
-    paths = [path for path in sources(name, modules) if path.name != name] + list(beside)
+    paths = [*sources(name, modules), *beside]
     # a batch may name more modules than a file name holds
     batch = hashlib.sha256(repr(modules).encode()).hexdigest()[:8]
     listing = Path(f".snakemake/code/{name}-{batch}.txt")

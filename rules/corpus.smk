@@ -3,7 +3,6 @@
 
 rule make_corpus:
     input:
-        script=script("make_corpus.py"),
         code=code("make_corpus.py"),
     output:
         sequences=f"{RESULTS}/sequences.parquet",
@@ -19,16 +18,16 @@ rule make_corpus:
         mem_mb=grown(2000),
         runtime=grown(10),
     params:
+        script=script("make_corpus.py"),
         settings=as_json(**CONFIG["corpus"]),
     shell:
-        "python {input.script} --settings {params.settings:q}"
+        "python {params.script} --settings {params.settings:q}"
         " --sequences {output.sequences} --corpus {output.corpus}"
         " --threads {threads} > {log} 2>&1"
 
 
 rule draw_forget_sets:
     input:
-        script=script("draw_forget_sets.py"),
         code=code("draw_forget_sets.py"),
         sequences=f"{RESULTS}/sequences.parquet",
     output:
@@ -45,7 +44,8 @@ rule draw_forget_sets:
         mem_mb=grown(1000),
         runtime=grown(5),
     params:
+        script=script("draw_forget_sets.py"),
         settings=as_json(**CONFIG["forget_sets"]),
     shell:
-        "python {input.script} --sequences {input.sequences}"
+        "python {params.script} --sequences {input.sequences}"
         " --settings {params.settings:q} --output {output} > {log} 2>&1"

@@ -1,10 +1,15 @@
 """Original models, their controls, what the originals have memorized and what attacks find."""
 
+from importlib import metadata
+
+# `--cache pretrain` shares trained models between workflows
+CACHING = workflow.workflow_settings.cache is not None
+PACKAGES = sorted({f"{package.name}=={package.version}" for package in metadata.distributions()})
+
 
 rule fetch_model:
     # a model of the hub or of a folder; there is no control for it
     input:
-        script=script("fetch_model.py"),
         code=code("fetch_model.py"),
     output:
         directory(f"{RESULTS}/models/{{model}}"),
@@ -24,6 +29,7 @@ rule fetch_model:
         mem_mb=grown(2000),
         runtime=grown(120),
     params:
+        script=script("fetch_model.py"),
         settings=lambda wildcards: as_json(
             **{
                 key: CONFIG["models"][wildcards.model][key]
@@ -31,13 +37,12 @@ rule fetch_model:
             }
         ),
     shell:
-        "python {input.script} --settings {params.settings:q} --output {output} > {log} 2>&1"
+        "python {params.script} --settings {params.settings:q} --output {output} > {log} 2>&1"
 
 
 rule pretrain:
     # role "models": trained on everything; "controls": without the planted sequences
     input:
-        script=script("pretrain.py"),
         code=code("pretrain.py"),
         sequences=f"{RESULTS}/sequences.parquet",
         corpus=f"{RESULTS}/corpus",
@@ -60,19 +65,26 @@ rule pretrain:
         mem_mb=memory_of,
         runtime=minutes_of,
     params:
+        script=script("pretrain.py"),
         settings=lambda wildcards: as_json(**CONFIG["models"][wildcards.model]["pretraining"]),
         without=lambda wildcards: "--without-planted" if wildcards.role == "controls" else "",
         seed=CONFIG["seed"],
-        work=f"{RESULTS}/.work/{{role}}/{{model}}",
+        # the cache's key needs these; because they ask for `resources` they are no rerun triggers
+        device=lambda wildcards, resources: "GPU" if resources.gpu else "CPU",
+        packages=lambda wildcards, resources: PACKAGES if CACHING else [],
     shell:
-        "python {input.script} --settings {params.settings:q} --sequences {input.sequences}"
-        " --corpus {input.corpus} {params.without} --seed {params.seed} --work {params.work}"
+        "python {params.script} --settings {params.settings:q} --sequences {input.sequences}"
+        " --corpus {input.corpus} {params.without} --seed {params.seed} --work {output}.work"
         " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+
+
+# Snakemake refuses to cache what it benchmarks
+if CACHING:
+    workflow.get_rule("pretrain")._benchmark = None
 
 
 rule score_original:
     input:
-        script=script("score_original.py"),
         code=code("score_original.py", beside=ENGINE),
         original=f"{RESULTS}/models/{{model}}",
         control=control_of,
@@ -96,12 +108,13 @@ rule score_original:
         mem_mb=memory_of,
         runtime=minutes_of,
     params:
+        script=script("score_original.py"),
         control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
         settings=as_json(
             **CONFIG["measurement"], band_quantiles=CONFIG["forgetting"]["band_quantiles"]
         ),
     shell:
-        "python {input.script} --original {input.original} {params.control}"
+        "python {params.script} --original {input.original} {params.control}"
         " --name {wildcards.model} --sequences {input.sequences} --tasks {input.corpus}/tasks"
         " --settings {params.settings:q} --scores {output.scores} --utility {output.utility}"
         " --thresholds {output.thresholds} --gpus {resources.gpu} --threads {threads}"
@@ -110,7 +123,6 @@ rule score_original:
 
 rule probe_original:
     input:
-        script=script("probe_original.py"),
         code=code("probe_original.py", attack_files(PROBES)),
         original=f"{RESULTS}/models/{{model}}",
         control=control_of,
@@ -132,11 +144,12 @@ rule probe_original:
         mem_mb=memory_of,
         runtime=minutes_of,
     params:
+        script=script("probe_original.py"),
         control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
         settings=lambda wildcards: as_json(**probe_settings(wildcards)),
         work=f"{RESULTS}/.work/probe_original/{{model}}",
     shell:
-        "python {input.script} --original {input.original} {params.control}"
+        "python {params.script} --original {input.original} {params.control}"
         " --name {wildcards.model} --tokenizer {input.original} --sequences {input.sequences}"
         " --forget-sets {input.forget_sets} --settings {params.settings:q} --work {params.work}"
         " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"

@@ -6,7 +6,6 @@ from unlearning.settings.own import OwnSettings
 rule prepare_own:
     # the models' own tokenizer makes tokens of the texts
     input:
-        script=script("prepare_own.py"),
         code=code("prepare_own.py"),
         models=expand(f"{RESULTS}/models/{{model}}", model=MODELS),
         given=list(OwnSettings(**CONFIG["own"]).files().values()),
@@ -28,6 +27,7 @@ rule prepare_own:
         mem_mb=grown(4000),
         runtime=grown(60),
     params:
+        script=script("prepare_own.py"),
         settings=as_json(
             **CONFIG["own"],
             **CONFIG["forget_sets"],
@@ -35,6 +35,6 @@ rule prepare_own:
             limit=CONFIG["measurement"]["limit"],
         ),
     shell:
-        "python {input.script} --settings {params.settings:q} --models {input.models}"
+        "python {params.script} --settings {params.settings:q} --models {input.models}"
         " --sequences {output.sequences} --forget-sets {output.forget_sets}"
         " --corpus {output.corpus} --files {output.files} --threads {threads} > {log} 2>&1"

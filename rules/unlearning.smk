@@ -3,7 +3,6 @@
 
 rule unlearn:
     input:
-        script=script("unlearn.py"),
         code=lambda wildcards: code("unlearn.py", methods_of(wildcards)),
         model=f"{RESULTS}/models/{{model}}",
         sequences=f"{RESULTS}/sequences.parquet",
@@ -28,12 +27,13 @@ rule unlearn:
         mem_mb=memory_of,
         runtime=minutes_of,
     params:
+        script=script("unlearn.py"),
         launcher=launcher,
         gpus=lambda wildcards, resources: min(1, resources.gpu),  # of each process
         settings=unlearning_settings,
         work=f"{RESULTS}/.work/unlearn/{{model}}/{{batch}}",
     shell:
-        "{params.launcher} {input.script} --model {input.model} --name {wildcards.model}"
+        "{params.launcher} {params.script} --model {input.model} --name {wildcards.model}"
         " --sequences {input.sequences} --forget-sets {input.forget_sets}"
         " --background {input.corpus}/background.npy --thresholds {input.thresholds}"
         " --settings {params.settings:q} --work {params.work}"
@@ -43,10 +43,8 @@ rule unlearn:
 
 rule evaluate:
     input:
-        script=script("evaluate.py"),
         code=code("evaluate.py", beside=ENGINE),
         checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
-        tokenizer=f"{RESULTS}/models/{{model}}",
         sequences=f"{RESULTS}/sequences.parquet",
         corpus=f"{RESULTS}/corpus",
         forget_sets=f"{RESULTS}/forget_sets.parquet",
@@ -67,11 +65,14 @@ rule evaluate:
         mem_mb=memory_of,
         runtime=minutes_of,
     params:
+        script=script("evaluate.py"),
         settings=lambda wildcards: as_json(**CONFIG["measurement"], cells=BATCHES[wildcards.batch]),
+        # made before the checkpoints were: a further input of thousands of jobs would cost planning
+        tokenizer=f"{RESULTS}/models/{{model}}",
         work=f"{RESULTS}/.work/evaluate/{{model}}/{{batch}}",
     shell:
-        "python {input.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
-        " --tokenizer {input.tokenizer} --sequences {input.sequences}"
+        "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
+        " --tokenizer {params.tokenizer} --sequences {input.sequences}"
         " --forget-sets {input.forget_sets} --tasks {input.corpus}/tasks"
         " --settings {params.settings:q} --work {params.work}"
         " --scores {output.scores} --utility {output.utility}"
@@ -80,10 +81,8 @@ rule evaluate:
 
 rule probe:
     input:
-        script=script("probe.py"),
         code=code("probe.py", attack_files(PROBES)),
         checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
-        tokenizer=f"{RESULTS}/models/{{model}}",
         sequences=f"{RESULTS}/sequences.parquet",
         forget_sets=f"{RESULTS}/forget_sets.parquet",
     output:
@@ -102,30 +101,29 @@ rule probe:
         mem_mb=memory_of,
         runtime=minutes_of,
     params:
+        script=script("probe.py"),
         settings=lambda wildcards: as_json(
             **probe_settings(wildcards), cells=BATCHES[wildcards.batch]
         ),
+        # made before the checkpoints were: a further input of thousands of jobs would cost planning
+        tokenizer=f"{RESULTS}/models/{{model}}",
         work=f"{RESULTS}/.work/probe/{{model}}/{{batch}}",
     shell:
-        "python {input.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
-        " --tokenizer {input.tokenizer} --sequences {input.sequences}"
+        "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
+        " --tokenizer {params.tokenizer} --sequences {input.sequences}"
         " --forget-sets {input.forget_sets} --settings {params.settings:q} --work {params.work}"
         " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
 
 
 rule collect:
     input:
-        script=script("collect.py"),
         code=code("collect.py"),
         sequences=f"{RESULTS}/sequences.parquet",
         forget_sets=f"{RESULTS}/forget_sets.parquet",
-        original_scores=expand(f"{RESULTS}/original/{{model}}/scores.parquet", model=MODELS),
-        original_utility=expand(f"{RESULTS}/original/{{model}}/utility.parquet", model=MODELS),
-        thresholds=expand(f"{RESULTS}/original/{{model}}/thresholds.csv", model=MODELS),
+        # one table stands for all of its job and of the jobs before it: thousands of jobs are then
+        # planned in less time and memory
+        original=expand(f"{RESULTS}/original/{{model}}/scores.parquet", model=MODELS),
         scores=expand(f"{RESULTS}/unlearned/{{job}}/scores.parquet", job=UNLEARNED),
-        utility=expand(f"{RESULTS}/unlearned/{{job}}/utility.parquet", job=UNLEARNED),
-        history=expand(f"{RESULTS}/unlearned/{{job}}/history.parquet", job=UNLEARNED),
-        runs=expand(f"{RESULTS}/unlearned/{{job}}/runs.parquet", job=UNLEARNED),
         probes=(
             expand(f"{RESULTS}/original/{{model}}/probes.parquet", model=MODELS)
             + expand(f"{RESULTS}/unlearned/{{job}}/probes.parquet", job=UNLEARNED)
@@ -151,20 +149,21 @@ rule collect:
         mem_mb=grown(2000),
         runtime=grown(10),
     params:
+        script=script("collect.py"),
+        models=MODELS,
+        batches=list(BATCHES),
+        probed="--probed" if PROBES else "",
         folder=folder_of,
     shell:
-        "python {input.script} --sequences {input.sequences} --forget-sets {input.forget_sets}"
-        " --original-scores {input.original_scores} --original-utility {input.original_utility}"
-        " --thresholds {input.thresholds} --scores {input.scores} --utility {input.utility}"
-        " --history {input.history} --runs {input.runs} --probes {input.probes}"
-        " --output {params.folder}"
-        " > {log} 2>&1"
+        "python {params.script} --sequences {input.sequences}"
+        " --forget-sets {input.forget_sets} --original {params.folder}/original"
+        " --unlearned {params.folder}/unlearned --models {params.models} --batches {params.batches}"
+        " {params.probed} --output {params.folder} > {log} 2>&1"
 
 
 rule keep_models:
     # only where the config asks for it; the weights are linked, not copied
     input:
-        script=script("keep_models.py"),
         code=code("keep_models.py"),
         checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
         tokenizer=f"{RESULTS}/models/{{model}}",
@@ -185,11 +184,12 @@ rule keep_models:
         mem_mb=grown(1000),
         runtime=grown(30),
     params:
+        script=script("keep_models.py"),
         settings=lambda wildcards: as_json(
             unlearners=CONFIG["unlearners"],
             origin=origin_of(CONFIG["models"][wildcards.model]),
         ),
     shell:
-        "python {input.script} --checkpoints {input.checkpoints} --tokenizer {input.tokenizer}"
+        "python {params.script} --checkpoints {input.checkpoints} --tokenizer {input.tokenizer}"
         " --runs {input.runs} --per-run {input.per_run} --exposed {input.exposed}"
         " --settings {params.settings:q} --output {output} > {log} 2>&1"

@@ -1,15 +1,19 @@
 """Collect the tables of all jobs into one tidy table per stage.
 
+The jobs are named, not their files: the paths of a large run are more than a command may hold.
+
 The original model and its control are scored once; here their rows are repeated for each forget
 set, so that a comparison with an unlearned model is a join on the keys.
 """
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
 from unlearning.console import run
+from unlearning.errors import InputError
 from unlearning.files import write_csv, write_parquet
 from unlearning.sequences import forget_set, read_sequences, roles
 
@@ -42,24 +46,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sequences", type=Path, required=True, help="table of sequences")
     parser.add_argument("--forget-sets", type=Path, required=True, help="table of forget sets")
-    for name in ("original-scores", "original-utility", "scores", "utility", "history", "runs"):
-        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True)
-    parser.add_argument("--thresholds", type=Path, nargs="+", required=True)
-    parser.add_argument("--probes", type=Path, nargs="*", default=[])
+    parser.add_argument("--original", type=Path, required=True, help="folder of the originals'")
+    parser.add_argument("--unlearned", type=Path, required=True, help="folder of the jobs' tables")
+    parser.add_argument("--models", nargs="+", required=True, help="a folder in each of the two")
+    parser.add_argument("--batches", nargs="+", required=True, help="unlearned/<model>/<batch>")
+    parser.add_argument("--probed", action="store_true", help="probes.parquet is among the tables")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     arguments = parser.parse_args()
     sequences = read_sequences(arguments.sequences)
     forget_sets = pd.read_parquet(arguments.forget_sets)
 
-    def together(name: str) -> pd.DataFrame:
-        tables = [pd.read_parquet(path) for path in getattr(arguments, name)]
-        return pd.concat(tables, ignore_index=True)
+    originals = [arguments.original / model for model in arguments.models]
+    jobs = [
+        arguments.unlearned / model / job
+        for model, job in product(arguments.models, arguments.batches)
+    ]
 
-    before = per_forget_set(together("original_scores"), forget_sets, sequences)
-    scores = pd.concat([before, together("scores")], ignore_index=True)
-    before = per_forget_set(together("original_utility"), forget_sets)
-    utility = pd.concat([before, together("utility")], ignore_index=True)
-    history = together("history").sort_values([*KEYS, "epoch", "sequence_id"])
+    def together(folders: list[Path], table: str) -> pd.DataFrame:
+        paths = [folder / f"{table}.parquet" for folder in folders]
+        for path in paths:
+            if not path.is_file():
+                raise InputError(
+                    f"{path}: no such file; remove the other tables beside it, then its job runs"
+                    " again"
+                )
+        return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+
+    before = per_forget_set(together(originals, "scores"), forget_sets, sequences)
+    scores = pd.concat([before, together(jobs, "scores")], ignore_index=True)
+    before = per_forget_set(together(originals, "utility"), forget_sets)
+    utility = pd.concat([before, together(jobs, "utility")], ignore_index=True)
+    history = together(jobs, "history").sort_values([*KEYS, "epoch", "sequence_id"])
+    runs = together(jobs, "runs").sort_values(KEYS)
+    probes = pd.DataFrame(columns=PROBES)
+    if arguments.probed:
+        probes = together([*originals, *jobs], "probes").sort_values(KEYS, kind="stable")
+    thresholds = pd.concat([pd.read_csv(folder / "thresholds.csv") for folder in originals])
 
     scores = scores.sort_values([*KEYS, "sequence_id"], ignore_index=True)
     write_parquet(scores[MEMORIZATION], arguments.output / "memorization.parquet")
@@ -72,12 +94,8 @@ def main() -> None:
         arguments.output / "utility.parquet",
     )
     write_parquet(history, arguments.output / "history.parquet")
-    write_parquet(together("runs").sort_values(KEYS), arguments.output / "runs.parquet")
-    probes = [pd.read_parquet(path) for path in arguments.probes]
-    probes = pd.concat(probes, ignore_index=True) if probes else pd.DataFrame(columns=PROBES)
-    probes = probes.sort_values(KEYS, kind="stable")
+    write_parquet(runs, arguments.output / "runs.parquet")
     write_parquet(probes, arguments.output / "probes.parquet")
-    thresholds = pd.concat([pd.read_csv(path) for path in arguments.thresholds])
     write_csv(thresholds.sort_values("model"), arguments.output / "thresholds.csv")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from unlearning import parts
+from unlearning.cells import Cell
 from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.evaluation import evaluate
 from unlearning.files import replacing, write_parquet
@@ -24,8 +25,8 @@ ENGINE = SCRIPTS / "unlearning" / "evaluation" / "tasks"
 class Settings(MeasurementSettings):
     """What to evaluate and how."""
 
-    cells: tuple[tuple[int, str, int], ...]
-    """(forget size, label of the unlearner, seed) of each cell."""
+    cells: tuple[Cell, ...]
+    """The batch."""
 
 
 def main() -> None:
@@ -59,25 +60,23 @@ def main() -> None:
         [*(getattr(arguments, name) for name in inputs), *sources("evaluate.py"), ENGINE],
     )
     done = parts.Parts(arguments.work, key)
-    for size, label, seed in settings.cells:
-        name = f"{size}-{label}-{seed}"
-        if done.has(name):
+    for cell in settings.cells:
+        if done.has(cell.name):
             continue
-        keys = {"model": arguments.name, "forget_size": size, "unlearner": label, "seed": seed}
-        model = load_model(arguments.checkpoints / name, device, PRECISIONS[settings.precision])
-        part = roles(sequences, forget_set(forget_sets, size, seed))
+        keys, folder = cell.keys(arguments.name), arguments.checkpoints / cell.name
+        model = load_model(folder, device, PRECISIONS[settings.precision])
+        part = roles(sequences, forget_set(forget_sets, cell.forget_size, cell.seed))
         # no table reads the extraction likelihood of what was neither forgotten nor unseen
         with_el = (part["split"] != "retained").to_numpy()
         scores = part.merge(measure(model, sequences, settings, with_el), on="sequence_id")
         utility = evaluate(suite, model, tokenizer, batch_size=settings.batch_size)
-        with replacing(done.path(name)) as scratch:
+        with replacing(done.path(cell.name)) as scratch:
             write_parquet(with_keys(scores, keys), scratch / "scores.parquet")
             write_parquet(with_keys(utility, keys), scratch / "utility.parquet")
 
     for table in ("scores", "utility"):
         read = [
-            pd.read_parquet(done.path(f"{size}-{label}-{seed}") / f"{table}.parquet")
-            for size, label, seed in settings.cells
+            pd.read_parquet(done.path(cell.name) / f"{table}.parquet") for cell in settings.cells
         ]
         write_parquet(pd.concat(read, ignore_index=True), getattr(arguments, table))
     done.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from unlearning.cards import card
+from unlearning.cells import Cell
 from unlearning.console import read_settings, run
 from unlearning.files import link, replacing
 from unlearning.settings import settings_class
@@ -49,7 +50,7 @@ def main() -> None:
                 mine,
                 exposed[cell_of(exposed, cell, (cell["unlearner"],))],
             )
-            name = f"{cell['forget_size']}-{cell['unlearner']}-{cell['seed']}"
+            name = Cell(*(cell[key] for key in Cell._fields)).name
             folder = scratch / name
             shutil.copytree(arguments.checkpoints / name, folder, copy_function=link)
             for table in folder.glob("*.parquet"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from unlearning import parts
+from unlearning.cells import Cell
 from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.files import write_parquet
 from unlearning.locks import work_alone
@@ -20,8 +21,8 @@ from unlearning.sources import sources
 class Settings(ProbeSettings):
     """Which models to attack and how."""
 
-    cells: tuple[tuple[int, str, int], ...]
-    """(forget size, label of the unlearner, seed) of each cell."""
+    cells: tuple[Cell, ...]
+    """The batch."""
 
 
 def main() -> None:
@@ -52,17 +53,16 @@ def main() -> None:
         [*(getattr(arguments, name) for name in inputs), *sources("probe.py", modules)],
     )
     done = parts.Parts(arguments.work, key)
-    names = [f"{size}-{label}-{seed}" for size, label, seed in settings.cells]
-    for name, (size, label, seed) in zip(names, settings.cells, strict=True):
-        if done.has(name):
+    for cell in settings.cells:
+        if done.has(cell.name):
             continue
-        forget = forget_set(forget_sets, size, seed)
-        model = load_model(arguments.checkpoints / name, device)
+        forget = forget_set(forget_sets, cell.forget_size, cell.seed)
+        model = load_model(arguments.checkpoints / cell.name, device)
         target = target_of(model, sequences, forget, settings, arguments.tokenizer)
-        keys = {"model": arguments.name, "forget_size": size, "unlearner": label, "seed": seed}
-        write_parquet(keyed(probe(target), target.ids, forget, keys), done.path(name))
-    table = pd.concat([pd.read_parquet(done.path(name)) for name in names], ignore_index=True)
-    write_parquet(table, arguments.output)
+        rows = keyed(probe(target), target.ids, forget, cell.keys(arguments.name))
+        write_parquet(rows, done.path(cell.name))
+    table = [pd.read_parquet(done.path(cell.name)) for cell in settings.cells]
+    write_parquet(pd.concat(table, ignore_index=True), arguments.output)
     done.close()
 
 

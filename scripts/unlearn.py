@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from unlearning import parts, sharding, unlearners
+from unlearning.cells import Cell
 from unlearning.console import add_threads, limit_threads, read_settings, run
 from unlearning.driver import StopRule, phase_lengths, unlearn
 from unlearning.files import link, replacing, write_parquet
@@ -31,8 +32,8 @@ from unlearning.sources import sources
 class Settings(UnlearningSettings):
     """Which cells to run, with which unlearners."""
 
-    cells: tuple[tuple[int, str, int], ...]
-    """(forget size, label of the unlearner, seed) of each cell."""
+    cells: tuple[Cell, ...]
+    """The batch."""
 
     unlearners: dict[str, dict[str, Any]]
     """Label -> "method", "stop" and the method's own settings."""
@@ -42,11 +43,11 @@ class Settings(UnlearningSettings):
 
 
 def unlearn_cell(
-    cell: tuple[int, str, int], settings: Settings, arguments: argparse.Namespace
+    cell: Cell, settings: Settings, arguments: argparse.Namespace
 ) -> tuple[Any, pd.DataFrame, dict[str, Any]]:
     """Run one cell: the unlearned model, its history and its record."""
     size, label, seed = cell
-    keys = {"model": arguments.name, "forget_size": size, "unlearner": label, "seed": seed}
+    keys = cell.keys(arguments.name)
     device = device_for(arguments.gpus)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -143,14 +144,13 @@ def main() -> None:
     if first:
         sharding.wait()
     for cell in settings.cells:
-        name = cell_name(cell)
-        finished = done.has(name)
+        finished = done.has(cell.name)
         sharding.wait()  # all have looked before the first writes
         if not finished:
             model, history, record = unlearn_cell(cell, settings, arguments)
             weights = sharding.whole_weights(model)
             if first:
-                with replacing(done.path(name)) as scratch:
+                with replacing(done.path(cell.name)) as scratch:
                     model.save_pretrained(scratch, state_dict=weights)
                     write_parquet(history, scratch / "history.parquet")
                     write_parquet(pd.DataFrame([record]), scratch / "run.parquet")
@@ -159,7 +159,7 @@ def main() -> None:
     if not first:
         return
 
-    folders = [done.path(cell_name(cell)) for cell in settings.cells]
+    folders = [done.path(cell.name) for cell in settings.cells]
     for table, path in (("history", arguments.history), ("run", arguments.runs)):
         read = [pd.read_parquet(folder / f"{table}.parquet") for folder in folders]
         write_parquet(pd.concat(read, ignore_index=True), path)
@@ -168,11 +168,6 @@ def main() -> None:
         for folder in folders:
             shutil.copytree(folder, scratch / folder.name, copy_function=link)
     done.close()
-
-
-def cell_name(cell: tuple[int, str, int]) -> str:
-    """Folder name of a cell's checkpoint."""
-    return "-".join(map(str, cell))
 
 
 if __name__ == "__main__":

@@ -155,6 +155,7 @@ def finished_in(output: str) -> list[str]:
 def leftovers(results: Path) -> list[Path]:
     """Half-written files and files of the side folders that are still there."""
     partial = [path for path in results.rglob("*") if ".partial-" in path.name]
+    partial += results.glob("*/*.work")
     return partial + [path for path in (results / ".work").rglob("*") if path.is_file()]
 
 

@@ -90,6 +90,16 @@ def test_a_large_grid_is_one_job_per_cell(tmp_path):
     assert counts["total"] == str(3 * 210 + 4 + 2 + 2 + 11)
 
 
+def test_every_command_of_the_papers_experiment_can_be_started(tmp_path):
+    """A shell takes a command as one argument, and Linux takes 128 KB in one."""
+    folder = copy_project(tmp_path)
+    done = snakemake(folder, "-n", "--printshellcmds", "--configfile", "config/paper.yaml")
+    assert done.returncode == 0, done.stdout
+    lengths = [len(command) for command in re.findall(r"command: (.*)", done.stdout)]
+    assert len(lengths) > 1350  # 450 jobs each of unlearn, evaluate and probe
+    assert max(lengths) < 2**16
+
+
 def test_a_model_over_two_gpus_is_started_by_torchrun(tmp_path):
     folder = copy_project(tmp_path)
     config = yaml.safe_load((folder / SMOKE).read_text())

@@ -183,6 +183,7 @@ def test_checkpoints_are_temporary_and_work_folders_are_gone(results):
     assert not list(results.rglob("checkpoints"))
     assert not [path for path in results.rglob("*") if ".partial-" in path.name]
     assert not [path for path in (results / ".work").rglob("*") if path.is_file()]
+    assert not list(results.glob("*/*.work"))
 
 
 def test_kept_models_are_the_unlearned_ones_and_say_what_they_are(small):
@@ -322,3 +323,39 @@ def test_a_second_run_in_the_same_folder_is_refused(smoke, tmp_path):
         done = snakemake(smoke, "--configfile", SMOKE, "--forcerun", "judge_claims")
     assert done.returncode != 0
     assert "another run is at work in this folder" in done.stdout
+
+
+# --- trained once for several workflows ------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_trained_model_is_shared_between_workflows(tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(cache))
+
+    def train(name: str, *arguments: str, **training: float) -> tuple[Path, str]:
+        folder = tmp_path / name
+        if not folder.exists():
+            copy_project(folder)
+        config = yaml.safe_load((ROOT / SMOKE).read_text())
+        config["run"] = name
+        config["corpus"]["background_tokens"] = 20_000
+        config["models"]["tiny"]["pretraining"] |= training
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        model = f"results/{name}/models/tiny"
+        common = ("--configfile", "config.yaml", "--cache", "pretrain", *arguments)
+        done = snakemake(folder, *common, "--", model)
+        assert done.returncode == 0, done.stdout
+        return folder / model / "model.safetensors", done.stdout
+
+    first, _ = train("first")
+    again, _ = train("again")
+    assert again.resolve() == first.resolve()
+    assert cache in again.resolve().parents
+    assert not (tmp_path / "again/logs/again/pretrain/models/tiny.log").read_text()
+    # each of these would give other weights: they are trained, not taken
+    will_train = "will be written to global between-workflow cache"
+    assert will_train in train("longer", "-n", learning_rate=0.001)[1]
+    assert will_train in train("other_device", "-n", "--resources", "gpu=1")[1]
+    assert will_train not in train("same", "-n")[1]

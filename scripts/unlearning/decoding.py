@@ -269,7 +269,7 @@ def prefix_matches(
         todo = todo[chains.sequence[todo].argsort(stable=True)]
         for part in todo.split(some_rows) if len(todo) else ():
             some = chains.take(part)
-            steps = reader.open(prefix, some.sequence, some.leave, length)
+            steps = reader.open(prefix, some.sequence, some.leave)
             part, some = part[steps.order], some.take(steps.order)
             good = decode(reader, steps, some, truth[part], n, ends)
             chains.text[part] = some.text

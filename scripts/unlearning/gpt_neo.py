@@ -87,12 +87,11 @@ class GPTNeoReader(Reader):
         return self.model.transformer.ln_f(x), prefix
 
     @override
-    def open(
-        self, prefix: list[LayerStates], sequence: Tensor, start: Tensor, length: int
-    ) -> Steps:
+    def open(self, prefix: list[LayerStates], sequence: Tensor, start: Tensor) -> Steps:
+        length = prefix[0][0].shape[2]
         shares = sequence.device.type == "cpu" and length >= SHARED_FROM
         kind = SharedPrefixSteps if shares else NeoRowSteps
-        return kind(self, prefix, sequence, start, length)
+        return kind(self, prefix, sequence, start)
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
@@ -231,7 +230,6 @@ class SharedPrefixSteps(Steps):
         prefix: list[LayerStates],
         sequence: Tensor,
         start: Tensor,
-        length: int,
     ):
         self.reader = reader
         self.blocks = []
@@ -241,7 +239,7 @@ class SharedPrefixSteps(Steps):
             base, last, one = starts[0] if shares else 0, starts[-1], int(members[0])
             own = []
             for *_, inputs in prefix:
-                buffer = inputs.new_empty(len(rows), length - base, inputs.shape[-1])
+                buffer = inputs.new_empty(len(rows), inputs.shape[1] - base, inputs.shape[-1])
                 buffer[:, : last - base] = inputs[members, base:last]
                 own.append(buffer)
             shared = [(keys[one], values[one]) for keys, values, _ in prefix]

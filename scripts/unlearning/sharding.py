@@ -111,13 +111,11 @@ class ShardedReader(Reader):
         return 4 * self.model.config.vocab_size
 
     @override
-    def open(
-        self, prefix: list[LayerStates], sequence: Tensor, start: Tensor, length: int
-    ) -> Steps:
+    def open(self, prefix: list[LayerStates], sequence: Tensor, start: Tensor) -> Steps:
         raise InputError(
             "a model over several processes is not decoded: the stop rule can look at 'ma' only"
         )
 
     @override
     def read(self, tokens: Tensor) -> tuple[Tensor, list[LayerStates]]:
-        return self.open([], tokens, tokens, 0)
+        return self.open([], tokens, tokens)

@@ -40,16 +40,13 @@ class Reader:
         """The same, and what every layer keeps for later tokens."""
         raise NotImplementedError
 
-    def open(
-        self, prefix: list[LayerStates], sequence: Tensor, start: Tensor, length: int
-    ) -> "Steps":
-        """Start R rows.
+    def open(self, prefix: list[LayerStates], sequence: Tensor, start: Tensor) -> "Steps":
+        """Start R rows; finished, they are as long as the sequences.
 
         Args:
             prefix: what the layers keep of S true sequences, from `read`.
             sequence: (R,) which of them a row continues.
             start: (R,) how many of its tokens the row keeps.
-            length: tokens of a finished row.
         """
         raise NotImplementedError
 
@@ -155,11 +152,9 @@ class LibraryReader(Reader):
         return self._read_cached(tokens) if self.cached else (self.hidden(tokens), [(tokens,)])
 
     @override
-    def open(
-        self, prefix: list[LayerStates], sequence: Tensor, start: Tensor, length: int
-    ) -> "Steps":
+    def open(self, prefix: list[LayerStates], sequence: Tensor, start: Tensor) -> "Steps":
         steps = LibrarySteps if self.cached else RepeatedSteps
-        return steps(self.body, prefix, sequence, start, length)
+        return steps(self.body, prefix, sequence, start)
 
 
 class RowSteps(Steps):
@@ -188,11 +183,10 @@ class RepeatedSteps(RowSteps):
         prefix: list[LayerStates],
         sequence: Tensor,
         start: Tensor,
-        length: int,
     ):
         super().__init__(sequence, start)
         self.body = body
-        self.text = prefix[0][0][self.sequence, :length]
+        self.text = prefix[0][0][self.sequence]
 
     @override
     def step(self, position: int, token: Tensor) -> Tensor:
@@ -209,17 +203,15 @@ class RepeatedSteps(RowSteps):
 class CachedSteps(RowSteps):
     """Rows with keys and values of their own, for their full length."""
 
-    def __init__(self, prefix: list[LayerStates], sequence: Tensor, start: Tensor, length: int):
+    def __init__(self, prefix: list[LayerStates], sequence: Tensor, start: Tensor):
         super().__init__(sequence, start)
-        self.layers = [
-            RowLayer(states, self.sequence, self.starts[-1], length) for states in prefix
-        ]
+        self.layers = [RowLayer(states, self.sequence) for states in prefix]
 
     @override
     def keep(self, rows: Tensor) -> None:
         super().keep(rows)
         for layer in self.layers:
-            layer.stored = layer.stored[:, rows]
+            layer.stored = [kind[rows] for kind in layer.stored]
 
 
 class LibrarySteps(CachedSteps):
@@ -241,20 +233,17 @@ class LibrarySteps(CachedSteps):
 class RowLayer(DynamicLayer):
     """One layer's keys and values in buffers of full length, of which one corner is in use.
 
-    A row's buffer is filled with its prefix and, behind its own start, with what the row will
-    overwrite before it reads it.
+    A row's buffer holds its whole sequence: from the row's start on it is overwritten before it is
+    read.
 
     Attributes:
-        stored: (2, rows, heads, length, width), keys and values.
+        stored: keys and values, each (rows, heads, length, width).
         position: where the next token goes.
     """
 
-    def __init__(self, states: LayerStates, sequence: Tensor, filled: int, length: int):
+    def __init__(self, states: LayerStates, sequence: Tensor):
         super().__init__()
-        _, heads, _, width = states[0].shape
-        self.stored = states[0].new_empty(2, len(sequence), heads, length, width)
-        for stored, kind in zip(self.stored, states[:2], strict=True):
-            stored[:, :, :filled] = kind[sequence, :, :filled]
+        self.stored = [kind.index_select(0, sequence) for kind in states[:2]]
         self.is_initialized = True
         self.position = 0
 
@@ -265,7 +254,7 @@ class RowLayer(DynamicLayer):
         rows = len(key_states)
         for stored, states in zip(self.stored, (key_states, value_states), strict=True):
             stored[:rows, :, self.position] = states[:, :, 0]
-        keys, values = self.stored[:, :rows, :, : self.position + 1]
+        keys, values = (kind[:rows, :, : self.position + 1] for kind in self.stored)
         return keys, values
 
     def get_seq_length(self) -> int:
