@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from unlearning.console import add_threads, limit_threads, read_settings, run
+from unlearning.corpus.tokens import APART
 from unlearning.files import write_json, write_parquet
 from unlearning.own.parts import prepare
 from unlearning.settings import settings_class
@@ -51,6 +52,11 @@ def main() -> None:
     for key, file in given.items():
         dropped = f", {file['dropped']} too short and dropped" if file["dropped"] else ""
         print(f"own.{key}: {file['used']} used of {file['path']}{dropped}")
+    if given["unseen"]["akin"]:
+        print(
+            f"own.unseen: {given['unseen']['akin']} share {APART} tokens in a row with a sequence"
+            " that the models know; thresholds are too lax where these are many: choose others"
+        )
     corpus.save(arguments.corpus)
     write_json(given, arguments.files)
     write_parquet(forget_sets, arguments.forget_sets)

@@ -213,6 +213,24 @@ def test_short_rows_are_dropped_and_counted_where_that_is_asked_for(folder, tmp_
         prepared(folder, forget=forget, too_short="drop", sequence_length=64)
 
 
+def test_unseen_rows_that_share_a_long_stretch_with_known_ones_are_counted(folder, tmp_path):
+    """The reference looks at every window of both, one by one."""
+    known = np.random.default_rng(0).integers(340, size=(2, 48)).tolist()
+    # a stretch of 32 tokens elsewhere in the row; one of 31; none
+    rows = [[*[7] * 16, *known[0][3:35]], [*[8] * 17, *known[1][:31]], [9] * 48]
+    windows = [[row[i : i + 32] for i in range(17)] for row in (*known, *rows)]
+    expected = sum(any(w in known for known in windows[:2] for w in own) for own in windows[2:])
+    assert expected == 1
+    given = prepared(
+        folder,
+        sequence_length=48,
+        forget=write_jsonl(tmp_path / "forget.jsonl", [{"tokens": row} for row in known]),
+        unseen=write_jsonl(tmp_path / "unseen.jsonl", [{"tokens": row} for row in rows]),
+    )[2]
+    assert given["unseen"]["akin"] == expected
+    assert prepared(folder)[2]["unseen"]["akin"] == 0
+
+
 def test_background_is_packed_and_holds_nothing_to_be_forgotten(folder, tmp_path):
     background = tmp_path / "background.jsonl"
     write_jsonl(background, [{"text": text} for text in texts(5, 20)])
@@ -316,6 +334,7 @@ def test_the_template_forgets_the_whole_file(folder):
         ("own", {"forget": "nowhere.csv"}, "own.forget: no file nowhere.csv; paths are from"),
         ("own", {"tasks": {"held_out": "no.csv"}}, "own.tasks.held_out: no file no.csv"),
         ("own", {"tasks": {}}, "'held_out: perplexity' is no published task nor one of own.tasks"),
+        ("own", {"tasks": {"../held_out": "x.csv"}}, "own.tasks.*should match pattern"),
         ("own", {"too_short": "pad"}, "own.too_short: "),
         ("own", {"sequence_length": 10}, "measurement.ngram: 10 does not fit"),
         ("forget_sets", {"sizes": [25]}, "25 is larger than the pool of 24 sequences"),

@@ -8,14 +8,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from unlearning import attacks, unlearners
 from unlearning.challenge.tasks import KINDS
 from unlearning.errors import InputError
 from unlearning.metrics import TASK_KINDS
 from unlearning.own.files import read_rows
-from unlearning.settings import build, settings_class
+from unlearning.settings import Name, build, settings_class
 from unlearning.settings.analysis import (
     AttackSettings,
     ClaimRules,
@@ -32,9 +32,6 @@ from unlearning.settings.unlearning import UnlearningSettings
 
 # the blocks that say where sequences come from; a config has one of them
 SOURCES = ("corpus", "challenge", "own")
-
-# names become parts of file names and of the engine's wildcards
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]
 
 
 @settings_class

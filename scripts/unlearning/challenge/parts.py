@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from unlearning.challenge.published import read_matrix, read_rows, read_tokenizer
 from unlearning.challenge.tasks import items_of
 from unlearning.corpus import Corpus
-from unlearning.corpus.tokens import check_contamination, encode, pack, train_tokenizer
+from unlearning.corpus.tokens import check_contamination, encode, pack, stretches, train_tokenizer
 from unlearning.errors import InputError
 from unlearning.sequences import table_of
 from unlearning.settings.challenge import ChallengeSettings
@@ -18,7 +18,6 @@ from unlearning.settings.challenge import ChallengeSettings
 PIECES = ("pile", "wikitext")
 _STREAMS = ("pieces", "others", "unseen", "repetitions")  # a random stream each
 TOKENIZER_ROWS = 2000  # that a tokenizer of our own is trained on
-APART = 32  # tokens
 
 
 def prepare(
@@ -176,7 +175,7 @@ class _Rows:
 
     def take(self, tokens: np.ndarray) -> None:
         """Note a sequence that has its part."""
-        self._taken |= {tokens.tobytes(), *self._stretches(tokens)}
+        self._taken |= {tokens.tobytes(), *stretches(tokens)}
 
     def is_new(self, tokens: np.ndarray) -> bool:
         """Whether a sequence is not the same as one that has its part."""
@@ -184,11 +183,7 @@ class _Rows:
 
     def is_apart(self, tokens: np.ndarray) -> bool:
         """Whether it shares no stretch of `APART` tokens with one: licences share most of them."""
-        return self._taken.isdisjoint(self._stretches(tokens))
-
-    @staticmethod
-    def _stretches(tokens: np.ndarray) -> set[bytes]:
-        return {tokens[i : i + APART].tobytes() for i in range(len(tokens) - APART + 1)}
+        return self._taken.isdisjoint(stretches(tokens))
 
 
 def _forget_sets(

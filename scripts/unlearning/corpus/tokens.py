@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from unlearning.errors import InputError
 
 END_OF_TEXT = "<|endoftext|>"
+APART = 32  # tokens in a row that sequences which have nothing to do with each other do not share
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
@@ -116,6 +117,11 @@ def first_within(sequences: np.ndarray, text: np.ndarray) -> int | None:
     stream = _bytes(text)
     found = (i for i, row in enumerate(sequences) if _contains(stream, _bytes(row)))
     return next(found, None)
+
+
+def stretches(tokens: np.ndarray) -> set[bytes]:
+    """All stretches of `APART` tokens of a sequence (T,); none if it is shorter."""
+    return {tokens[i : i + APART].tobytes() for i in range(len(tokens) - APART + 1)}
 
 
 def _bytes(rows: np.ndarray) -> bytes:

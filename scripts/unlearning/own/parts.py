@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from unlearning.challenge.published import read_rows as published_rows
 from unlearning.challenge.tasks import items_of
 from unlearning.corpus import Corpus
-from unlearning.corpus.tokens import encode, first_within, pack
+from unlearning.corpus.tokens import encode, first_within, pack, stretches
 from unlearning.errors import InputError
 from unlearning.evaluation.items import check_item
 from unlearning.own.files import Row, read_rows
@@ -91,7 +91,8 @@ def prepare(
 
     Returns:
         The corpus; the forget sets (columns as `sequences.draw_forget_sets`); and of each file its
-        path, digest, rows used and rows dropped.
+        path, digest, rows used and rows dropped, of the unseen ones also how many are `akin` to
+        known ones: thresholds are too lax where these are many.
 
     Raises:
         InputError: a file or a row cannot be used, or does not go with the others.
@@ -141,6 +142,7 @@ def prepare(
         }
         for key, path in settings.files().items()
     }
+    given["unseen"]["akin"] = akin(parts)
     return corpus, draw_forget_sets(pool, sizes, seeds), given
 
 
@@ -281,6 +283,14 @@ def check_apart(parts: Mapping[str, Sequences], length: int) -> None:
                     f"{place}: its first {length} tokens are those of {other}; a sequence plays"
                     " one part: remove one of them"
                 )
+
+
+def akin(parts: Mapping[str, Sequences]) -> int:
+    """How many unseen sequences share a stretch of `tokens.APART` tokens with a known one."""
+    known: set[bytes] = set()
+    for part in set(parts) - {"unseen"}:
+        known.update(*map(stretches, parts[part].tokens.values()))
+    return sum(not known.isdisjoint(stretches(row)) for row in parts["unseen"].tokens.values())
 
 
 def background_of(

@@ -9,14 +9,17 @@ One file per stage. Nothing here imports torch or the analysis libraries, as the
 each time that Snakemake starts.
 """
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from unlearning.errors import InputError, nearest
 
 Class = TypeVar("Class")
+
+# names become parts of file names and of the engine's wildcards
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]
 
 settings_class = dataclass(
     frozen=True,

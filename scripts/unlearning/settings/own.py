@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from unlearning.settings import settings_class
+from unlearning.settings import Name, settings_class
 
 
 @settings_class
@@ -31,7 +31,7 @@ class OwnSettings:
     """Ordinary training text, rows with `text`: for methods of your own that train on rows to
     retain. The methods that are here do not."""
 
-    tasks: dict[str, str] = Field(default_factory=dict)
+    tasks: dict[Name, str] = Field(default_factory=dict)
     """Tasks of your own: name of a task under `measurement.tasks` -> its file. A row is an item of
     the task's kind; of a perplexity task it is a `text` that nothing was trained on."""
 
