@@ -3,6 +3,10 @@
 import csv
 import json
 import random
+import re
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -306,6 +310,22 @@ def test_models_share_one_tokenizer_and_can_read_a_sequence(folder, tmp_path):
     (strange / "tokenizer.json").write_text("{")
     with pytest.raises(InputError, match="models.strange: its tokenizer or config.json cannot"):
         prepare(settings(folder), {"strange": strange}, [2], [0], {})
+
+
+def test_the_entry_point_ends_with_one_line_and_writes_nothing(folder, tmp_path):
+    outputs = ("sequences", "forget-sets", "corpus", "files")
+    values = asdict(settings(folder, sequence_length=60))
+    values |= {"sizes": [2], "seeds": [0], "kinds": {}}
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/prepare_own.py", "--settings", json.dumps(values)]
+        + ["--models", folder / "mine"]
+        + [word for name in outputs for word in (f"--{name}", tmp_path / name)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .*forget.jsonl line 1: has \d+ tokens, .*\n", done.stderr)
+    assert not list(tmp_path.iterdir())
 
 
 # --- the config -------------------------------------------------------------------------------
