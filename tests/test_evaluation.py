@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lm_eval.models.huggingface import HFLM
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch.nn.functional import cross_entropy
 from transformers import (
@@ -30,6 +31,7 @@ from transformers import (
 import reference_suite as reference
 from unlearning.errors import InputError
 from unlearning.evaluation import Task, evaluate, load_suite
+from unlearning.evaluation import suite as suite_module
 from unlearning.evaluation.aggregate import aggregate
 from unlearning.evaluation.items import read_items
 from unlearning.evaluation.scoring import unigram_f1, words
@@ -262,6 +264,28 @@ def test_padded_batches_decode_as_single_items_do(architecture, tokenizers, tmp_
     assert len({item["reference"] for item in items}) > 8
     suite = load_suite(write(tmp_path, [("talk", "dialogue", items)]), tokenizer)
     assert evaluate(suite, model, tokenizer, batch_size=16)["value"].eq(1.0).all()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_answers_are_those_of_the_engine_s_own_scoring(architecture, tokenizers, tmp_path):
+    """Continuations of one token and of many, shared contexts, texts cut at the model's context."""
+    build, begins_texts = ARCHITECTURES[architecture]
+    tokenizer = tokenizers[begins_texts]
+    loaded = load_suite(write(tmp_path, mixed_tasks(2)), tokenizer)
+    engine = suite_module._Engine(rough(build, tokenizer, seed=0), loaded, batch_size=3)
+    rng = np.random.default_rng(0)
+    requests = []
+    for length, count in ((4, 1), (9, 3), (CONTEXT, 1), (CONTEXT + 9, 5), (1, 2)):
+        context = rng.integers(0, 200, length).tolist()
+        for _ in range(3):
+            requests.append((None, context, rng.integers(0, 200, count).tolist()))
+    ours = engine._loglikelihood_tokens(requests)
+    with torch.no_grad():
+        theirs = HFLM._loglikelihood_tokens(engine, requests, disable_tqdm=True)
+    assert len(ours) == len(theirs) == 15
+    for (mine, greedy), (right, same) in zip(ours, theirs, strict=True):
+        assert mine == pytest.approx(right, rel=1e-5)
+        assert greedy == same
 
 
 def test_reply_ends_with_the_text(knowing, tmp_path):

@@ -32,5 +32,6 @@ class MeasurementSettings:
     last bit, which moves memorization accuracy by a token a sequence."""
 
     limit: int | None = Field(default=None, gt=0)
-    """For trials: take only so many items of each task, and so many of the challenge's retained
-    sequences and of each half of the unseen ones; null takes all, as results should."""
+    """For trials: take only so many items of each task, so many of the challenge's retained
+    sequences and of each half of the unseen ones, and measure an unlearned model on so many of the
+    sequences that it was to retain; null takes all, as results should."""
