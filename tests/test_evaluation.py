@@ -249,6 +249,40 @@ def test_engine_agrees_with_plain_loops(knowing, tmp_path):
     assert table["weight"].max() > CONTEXT + 20
 
 
+def test_published_scorer_agrees_with_plain_loops(knowing, tmp_path, monkeypatch):
+    """Also where it cuts: the window is smaller than most of the items here."""
+    model, tokenizer = knowing
+    contents = mixed_tasks(12)
+    contents[1][2].append({"context": contents[1][2][0]["context"], "target": " The WAS,"})
+    tasks = write(tmp_path, contents)
+    tables = {}
+    for window in (22, 24):
+        monkeypatch.setattr(suite_module, "PUBLISHED_WINDOW", window)
+        suite = load_suite(tasks, tokenizer, published=True)
+        tables[window] = evaluate(suite, model, tokenizer, batch_size=5)
+        expected = reference.evaluate_published(contents, model, tokenizer, window)
+        pd.testing.assert_frame_equal(tables[window], expected, rtol=1e-5)
+    ours = evaluate(load_suite(tasks, tokenizer), model, tokenizer)
+    for kind, part in ours.groupby("kind"):
+        assert not part["value"].equals(tables[22].loc[part.index, "value"]), kind
+    assert not tables[22]["value"].equals(tables[24]["value"])
+
+
+@pytest.mark.parametrize(
+    ("said", "target", "right"),
+    [("w", "w", 1.0), ("w", "W", 1.0), ("w", "x", 0.0), (".", "!", 1.0), (".", "a", 1.0)],
+)
+def test_published_scorer_forgives_case_punctuation_and_articles(
+    said, target, right, indifferent, tokenizer, tmp_path
+):
+    (token,) = tokenizer.encode(said)
+    with torch.no_grad():  # whatever stands before, this token is the likeliest
+        indifferent.transformer.ln_f.bias[0] = indifferent.transformer.wte.weight[token, 0] = 1.0
+    tasks = write(tmp_path, [("word", "last_word", [{"context": "It ", "target": target}])])
+    suite = load_suite(tasks, tokenizer, published=True)
+    assert evaluate(suite, indifferent, tokenizer)["value"].tolist() == [right]
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_padded_batches_decode_as_single_items_do(architecture, tokenizers, tmp_path):
     # an untrained model with large weights writes nonsense that hangs on every token before it

@@ -27,6 +27,11 @@ class MeasurementSettings:
     batch_size: int = Field(default=32, gt=0)
     """Items of the suite per forward pass."""
 
+    published_scorer: bool = False
+    """Score the suite as the code of Jang et al. 2023 does where ours differs: contexts and answers
+    encoded apart, a window of 512 tokens, LAMBADA's answers compared without case, punctuation and
+    articles. For comparisons with published numbers, beside `challenge.published_prompts`."""
+
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the models while they are measured. In half precision two logits are often equal to the
     last bit, which moves memorization accuracy by a token a sequence."""
