@@ -66,9 +66,13 @@ def main() -> None:
         keys, folder = cell.keys(arguments.name), arguments.checkpoints / cell.name
         model = load_model(folder, device, PRECISIONS[settings.precision])
         part = roles(sequences, forget_set(forget_sets, cell.forget_size, cell.seed))
+        if settings.limit is not None:
+            retained = part["split"] == "retained"
+            part = part[~retained | (retained.cumsum() <= settings.limit)]
+        judged = sequences[sequences["sequence_id"].isin(part["sequence_id"])]
         # no table reads the extraction likelihood of what was neither forgotten nor unseen
         with_el = (part["split"] != "retained").to_numpy()
-        scores = part.merge(measure(model, sequences, settings, with_el), on="sequence_id")
+        scores = part.merge(measure(model, judged, settings, with_el), on="sequence_id")
         utility = evaluate(suite, model, tokenizer, batch_size=settings.batch_size)
         with replacing(done.path(cell.name)) as scratch:
             write_parquet(with_keys(scores, keys), scratch / "scores.parquet")

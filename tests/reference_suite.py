@@ -62,6 +62,74 @@ def text(item, model, tokenizer):
     return nats, len(tokens)
 
 
+# --- as Jang et al. 2023 score: `window` is 512 there ------------------------------------------
+
+
+def evaluate_published(tasks, model, tokenizer, window) -> pd.DataFrame:
+    """The same table, scored as the published code does."""
+    score = {
+        "choice": published_choice,
+        "last_word": published_last_word,
+        "dialogue": published_dialogue,
+        "perplexity": published_text,
+    }
+    rows = []
+    for name, kind, items in tasks:
+        for position, item in enumerate(items):
+            value, weight = score[kind](item, model, tokenizer, window)
+            rows.append((name, kind, position, value, weight))
+    return pd.DataFrame(rows, columns=["task", "kind", "item", "value", "weight"])
+
+
+def published_choice(item, model, tokenizer, window):
+    sums = []
+    for option in item["choices"]:
+        before, after = apart(item["context"], option, tokenizer, window)
+        total = 0.0
+        for index, token in enumerate(after):
+            total += log_probabilities(before + after[:index], model)[token].item()
+        sums.append(total)
+    return float(sums.index(max(sums)) == item["gold"]), 1
+
+
+def published_last_word(item, model, tokenizer, window):
+    context, target = item["context"], item["target"]
+    if context and not context[-1:].isspace() and not target[:1].isspace():
+        target = " " + target
+    before, after = apart(context, target, tokenizer, window)
+    guessed = [
+        log_probabilities(before + after[:index], model).argmax().item()
+        for index in range(len(after))
+    ]
+    alike = plain_words(tokenizer.decode(guessed)) == plain_words(tokenizer.decode(after))
+    return float(guessed == after or alike), 1
+
+
+def published_dialogue(item, model, tokenizer, window):
+    tokens = tokenizer.encode(item["context"])[:window]
+    written = decoded(tokens, model, tokenizer).split("\nUser ")[0]
+    return f1(written, item["reference"]), 1
+
+
+def published_text(item, model, tokenizer, window):
+    tokens = tokenizer.encode(item["text"], add_special_tokens=False)[:window]
+    nats = 0.0
+    for index in range(1, len(tokens)):
+        nats -= log_probabilities(tokens[:index], model)[tokens[index]].item()
+    return nats, len(tokens) - 1
+
+
+def apart(context, added, tokenizer, window):
+    """Context and continuation encoded apart, cut to the window."""
+    before = tokenizer.encode(context) if context else [start_token(tokenizer)]
+    after = tokenizer.encode(added, add_special_tokens=False)
+    before, after = before[:window], after[:window]
+    return (before + after)[-window:][: -len(after)], after
+
+
+# --- what both need ----------------------------------------------------------------------------
+
+
 def continuation(context, added, model, tokenizer):
     """Summed log-probability of a continuation, and whether all its tokens are greedy ones."""
     if context:
@@ -84,13 +152,18 @@ def continuation(context, added, model, tokenizer):
 def reply(context, model, tokenizer):
     """Greedy decoding from a context, cut at the first newline or end-of-text token."""
     tokens = tokenizer.encode(context)[-(context_size(model) - REPLY_TOKENS) :]
+    return decoded(tokens, model, tokenizer).split("\n")[0]
+
+
+def decoded(tokens, model, tokenizer):
+    """Greedy decoding up to the end of the text."""
     written = []
     while len(written) < REPLY_TOKENS:
         token = log_probabilities(tokens + written, model).argmax().item()
         if token == tokenizer.eos_token_id:
             break
         written.append(token)
-    return tokenizer.decode(written, skip_special_tokens=True).split("\n")[0]
+    return tokenizer.decode(written, skip_special_tokens=True)
 
 
 def f1(prediction, reference):

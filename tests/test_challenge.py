@@ -19,7 +19,7 @@ from unlearning.challenge.parts import draw_order, prepare
 from unlearning.challenge.published import read_matrix, read_rows, read_tokenizer
 from unlearning.challenge.tasks import KINDS, items_of, plain_turn
 from unlearning.errors import InputError
-from unlearning.evaluation import Task, evaluate, load_suite
+from unlearning.evaluation import Task, evaluate, load_suite, suite
 from unlearning.sequences import forget_set
 from unlearning.settings.challenge import ChallengeSettings
 
@@ -251,7 +251,7 @@ def test_mathqa_options_in_their_three_spellings(options, choices):
 def test_mathqa_as_published_keeps_the_marks_of_a_list():
     row = {"Problem": "?", "options": "['a ) 2', 'b ) 4', 'c ) 1', 'd ) 7', 'e ) 8']"}
     item = one("mathqa", row | {"correct": "e"}, published=True)
-    assert item["choices"][-1] == " 8']"
+    assert item["choices"][-1] == "8']"
 
 
 def test_lambada_with_the_last_word_behind_a_newline():
@@ -378,11 +378,26 @@ def test_other_kinds_are_scored_as_by_plain_loops(name, model, tmp_path):
         assert value == pytest.approx(expected, rel=1e-5)
 
 
-def engine(name, rows, model, tokenizer, folder):
+@needs_samples
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_published_prompts_are_scored_by_the_published_scorer(name, model, tmp_path, monkeypatch):
+    tokenizer = read_tokenizer(MIRROR)
+    # plain loops take minutes for a long text
+    window = 64 if KINDS[name] == "perplexity" else suite.PUBLISHED_WINDOW
+    monkeypatch.setattr(suite, "PUBLISHED_WINDOW", window)
+    rows = read_rows(name, MIRROR)[:3]
+    got = engine(name, rows, model, tokenizer, tmp_path, published=True)
+    tasks = [(name, KINDS[name], items_of(name, rows, published=True))]
+    expected = reference_suite.evaluate_published(tasks, model, tokenizer, window)
+    assert got == pytest.approx(expected["value"].tolist(), rel=1e-5)
+
+
+def engine(name, rows, model, tokenizer, folder, published=False):
     path = folder / f"{name}.jsonl"
-    pd.DataFrame(items_of(name, rows)).to_json(path, orient="records", lines=True)
-    suite = load_suite([Task(name, KINDS[name], path)], tokenizer)
-    return evaluate(suite, model, tokenizer)["value"].tolist()
+    items = items_of(name, rows, published)
+    pd.DataFrame(items).to_json(path, orient="records", lines=True)
+    loaded = load_suite([Task(name, KINDS[name], path)], tokenizer, published=published)
+    return evaluate(loaded, model, tokenizer)["value"].tolist()
 
 
 @needs_samples

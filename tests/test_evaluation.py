@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lm_eval.models.huggingface import HFLM
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch.nn.functional import cross_entropy
 from transformers import (
@@ -30,6 +31,7 @@ from transformers import (
 import reference_suite as reference
 from unlearning.errors import InputError
 from unlearning.evaluation import Task, evaluate, load_suite
+from unlearning.evaluation import suite as suite_module
 from unlearning.evaluation.aggregate import aggregate
 from unlearning.evaluation.items import read_items
 from unlearning.evaluation.scoring import unigram_f1, words
@@ -247,6 +249,40 @@ def test_engine_agrees_with_plain_loops(knowing, tmp_path):
     assert table["weight"].max() > CONTEXT + 20
 
 
+def test_published_scorer_agrees_with_plain_loops(knowing, tmp_path, monkeypatch):
+    """Also where it cuts: the window is smaller than most of the items here."""
+    model, tokenizer = knowing
+    contents = mixed_tasks(12)
+    contents[1][2].append({"context": contents[1][2][0]["context"], "target": " The WAS,"})
+    tasks = write(tmp_path, contents)
+    tables = {}
+    for window in (22, 24):
+        monkeypatch.setattr(suite_module, "PUBLISHED_WINDOW", window)
+        suite = load_suite(tasks, tokenizer, published=True)
+        tables[window] = evaluate(suite, model, tokenizer, batch_size=5)
+        expected = reference.evaluate_published(contents, model, tokenizer, window)
+        pd.testing.assert_frame_equal(tables[window], expected, rtol=1e-5)
+    ours = evaluate(load_suite(tasks, tokenizer), model, tokenizer)
+    for kind, part in ours.groupby("kind"):
+        assert not part["value"].equals(tables[22].loc[part.index, "value"]), kind
+    assert not tables[22]["value"].equals(tables[24]["value"])
+
+
+@pytest.mark.parametrize(
+    ("said", "target", "right"),
+    [("w", "w", 1.0), ("w", "W", 1.0), ("w", "x", 0.0), (".", "!", 1.0), (".", "a", 1.0)],
+)
+def test_published_scorer_forgives_case_punctuation_and_articles(
+    said, target, right, indifferent, tokenizer, tmp_path
+):
+    (token,) = tokenizer.encode(said)
+    with torch.no_grad():  # whatever stands before, this token is the likeliest
+        indifferent.transformer.ln_f.bias[0] = indifferent.transformer.wte.weight[token, 0] = 1.0
+    tasks = write(tmp_path, [("word", "last_word", [{"context": "It ", "target": target}])])
+    suite = load_suite(tasks, tokenizer, published=True)
+    assert evaluate(suite, indifferent, tokenizer)["value"].tolist() == [right]
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_padded_batches_decode_as_single_items_do(architecture, tokenizers, tmp_path):
     # an untrained model with large weights writes nonsense that hangs on every token before it
@@ -262,6 +298,28 @@ def test_padded_batches_decode_as_single_items_do(architecture, tokenizers, tmp_
     assert len({item["reference"] for item in items}) > 8
     suite = load_suite(write(tmp_path, [("talk", "dialogue", items)]), tokenizer)
     assert evaluate(suite, model, tokenizer, batch_size=16)["value"].eq(1.0).all()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_answers_are_those_of_the_engine_s_own_scoring(architecture, tokenizers, tmp_path):
+    """Continuations of one token and of many, shared contexts, texts cut at the model's context."""
+    build, begins_texts = ARCHITECTURES[architecture]
+    tokenizer = tokenizers[begins_texts]
+    loaded = load_suite(write(tmp_path, mixed_tasks(2)), tokenizer)
+    engine = suite_module._Engine(rough(build, tokenizer, seed=0), loaded, batch_size=3)
+    rng = np.random.default_rng(0)
+    requests = []
+    for length, count in ((4, 1), (9, 3), (CONTEXT, 1), (CONTEXT + 9, 5), (1, 2)):
+        context = rng.integers(0, 200, length).tolist()
+        for _ in range(3):
+            requests.append((None, context, rng.integers(0, 200, count).tolist()))
+    ours = engine._loglikelihood_tokens(requests)
+    with torch.no_grad():
+        theirs = HFLM._loglikelihood_tokens(engine, requests, disable_tqdm=True)
+    assert len(ours) == len(theirs) == 15
+    for (mine, greedy), (right, same) in zip(ours, theirs, strict=True):
+        assert mine == pytest.approx(right, rel=1e-5)
+        assert greedy == same
 
 
 def test_reply_ends_with_the_text(knowing, tmp_path):

@@ -29,9 +29,10 @@ from unlearning.errors import InputError
 from unlearning.memorization import (
     extraction_likelihood,
     memorization_accuracy,
+    score_hidden,
     score_tokens,
 )
-from unlearning.stepping import LibraryReader
+from unlearning.stepping import LibraryReader, greatest
 
 VOCABULARY = 9
 IDS = {"bos_token_id": None, "pad_token_id": None}
@@ -405,6 +406,64 @@ def test_bfloat16_follows_its_own_greedy_tokens():
     tokens[:, 8] = (tokens[:, 8] + 1) % VOCABULARY
     naive = reference.likelihoods(model, tokens, 2)
     np.testing.assert_allclose(extraction_likelihood(model, tokens, 2), naive, atol=0.1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.sampled_from([1, 9, 511, 512, 513, 800]))
+def test_the_search_in_blocks_finds_the_first_of_the_greatest(data, vocabulary):
+    """Few different values, so that equals abound, and those that no comparison orders."""
+    values = st.sampled_from([-1.0, 0.0, 0.5, torch.inf, -torch.inf, torch.nan])
+    places = st.integers(0, vocabulary - 1)
+    logits = torch.full((2, vocabulary), -2.0)
+    for row in logits:
+        for place, value in data.draw(st.dictionaries(places, values, max_size=6)).items():
+            row[place] = value
+    top, token = greatest(logits)
+    expected = logits.max(dim=-1)
+    torch.testing.assert_close(top, expected.values, rtol=0, atol=0, equal_nan=True)
+    assert token.tolist() == expected.indices.tolist()
+
+
+@pytest.mark.parametrize("kind", [neo, *OTHERS.values()])
+def test_the_last_tokens_are_scored_as_among_all(kind):
+    torch.manual_seed(3)
+    model = kind().eval()
+    tokens = np.random.default_rng(3).integers(VOCABULARY, size=(5, 12))
+    whole = score_tokens(model, tokens)
+    for last in (1, 4, 11):
+        part = score_tokens(model, tokens, last=last, batch_tokens=30)
+        np.testing.assert_array_equal(part.hits, whole.hits[:, -last:])
+        for name in ("log_probs", "mean", "std"):
+            np.testing.assert_allclose(
+                getattr(part, name), getattr(whole, name)[:, -last:], atol=1e-5
+            )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0, 40), st.integers(0, 2**16), st.booleans())
+def test_moments_are_those_of_double_precision(scale, seed, lonely):
+    """From flat to sure, also where one token stands far above all others and weighs little."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden = scale * torch.randn(4, 600, generator=generator)
+    if lonely:
+        hidden = 0.01 * hidden
+        hidden[:, 7] = 3.0
+    truth = torch.randint(600, (4,), generator=generator)
+
+    class Given:
+        """Hidden states that are the logits."""
+
+        def logits(self, hidden):
+            yield hidden.clone()
+
+    *_, log_p, mean, std = score_hidden(Given(), hidden, truth, moments=True)
+    exact = hidden.double().log_softmax(dim=-1)
+    weights = exact.exp()
+    expected = (weights * exact).sum(dim=-1)
+    spread = (weights * (exact - expected[:, None]).square()).sum(dim=-1).sqrt()
+    found = exact.gather(1, truth[:, None])[:, 0]
+    for value, right in ((log_p, found), (mean, expected), (std, spread)):
+        torch.testing.assert_close(value.double(), right, rtol=1e-4, atol=2e-4)
 
 
 def test_long_vocabularies_pass_in_slices():

@@ -78,6 +78,10 @@ def test_every_stage_has_its_results(project):
     assert (
         utility.groupby(["model", "unlearner", "forget_size", "seed", "task"]).size() == 2
     ).all()
+    # a trial's bound, on what it would take long to measure of each model
+    memorization = pd.read_parquet(results / "memorization.parquet")
+    kept = memorization.query("split == 'retained' and unlearner in ['ga', 'sga']")
+    assert (kept.groupby(["model", "unlearner", "seed"]).size() == 2).all()
     assert len(json.loads((results / "claims.json").read_text())) == 7
     assert (results / "index.html").stat().st_size > 1e5
 

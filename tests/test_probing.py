@@ -388,6 +388,20 @@ def test_drawing_by_inversion_is_the_walk_along_the_weights(weights, noise):
         assert weights[token] > 0
 
 
+def test_long_vocabularies_are_drawn_from_in_parts():
+    """More rows than are summed at a time: each still meets its own noise."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(13, 50257, generator=generator)
+    noise = torch.rand(13, 3, generator=generator, dtype=torch.float64)
+    reached = weights.double().cumsum(dim=1)
+    for row, total, drawn, tokens in zip(
+        weights.double(), reached[:, -1], noise, sampled(weights, noise), strict=True
+    ):
+        for u, token in zip(drawn, tokens.tolist(), strict=True):
+            assert float(row[:token].sum()) <= float(u * total) + 1e-9
+            assert float(row[: token + 1].sum()) > float(u * total) - 1e-9
+
+
 # --- a masked model, other architectures, broken models -----------------------------------------
 
 

@@ -5,8 +5,16 @@ import copy
 import numpy as np
 import pytest
 import torch
-from transformers import GPTNeoConfig, GPTNeoForCausalLM
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
+from unlearning import learner as learner_module
 from unlearning import unlearners
 from unlearning.driver import StopRule, phase_lengths, unlearn
 from unlearning.errors import InputError
@@ -159,6 +167,46 @@ def test_micro_batches_do_not_change_the_step():
     for model, micro_batch in zip(models, (1, 100), strict=True):
         Learner(model, RATE, micro_batch).ascend(request().forget)
     assert_same_weights(*models)
+
+
+def untied() -> LlamaForCausalLM:
+    return LlamaForCausalLM(
+        LlamaConfig(
+            hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, tie_word_embeddings=False, **LARGE,
+        )
+    )  # fmt: skip
+
+
+def capped() -> Gemma2ForCausalLM:
+    """Its logits are not its head's: it takes the plain way."""
+    return Gemma2ForCausalLM(
+        Gemma2Config(
+            hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, head_dim=4, final_logit_softcapping=0.5, **LARGE,
+        )
+    )  # fmt: skip
+
+
+LARGE = {"vocab_size": 1000, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+
+
+@pytest.mark.parametrize("rows_per_slice", [1, 7, 10**6])
+@pytest.mark.parametrize("make", [tiny_model, untied, capped])
+def test_gradients_in_slices_are_those_of_the_library_s_loss(monkeypatch, make, rows_per_slice):
+    monkeypatch.setattr(learner_module, "slice_rows", lambda *_: rows_per_slice)
+    torch.manual_seed(1)
+    ours, rows = make().eval(), request().forget
+    theirs = copy.deepcopy(ours)
+    seen = []
+    monkeypatch.setattr(
+        torch.optim.Adam, "step", lambda *_: seen.extend(p.grad.clone() for p in ours.parameters())
+    )
+    Learner(ours, RATE, micro_batch=3).ascend(rows)
+    (-theirs(rows, labels=rows).loss).backward()
+    for found, parameter in zip(seen, theirs.parameters(), strict=True):
+        torch.testing.assert_close(found, parameter.grad, rtol=1e-4, atol=1e-7)
+    assert max(float(grad.abs().max()) for grad in seen) > 1e-3
 
 
 def test_tied_weights_are_edited_once():

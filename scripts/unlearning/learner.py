@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from unlearning import sharding
 from unlearning.models import PRECISIONS
+from unlearning.stepping import head_is_last, is_matrix, slice_rows
 
 BETAS = (0.9, 0.98)  # Jang et al. 2023, and the release of the ICML 2024 paper
 
@@ -53,6 +54,14 @@ class Learner:
             model.activation_checkpointing_enable({"use_reentrant": False})
         # parameters() names a tied matrix once: an edit over a state dict would apply it twice
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+        head = model.get_output_embeddings()
+        self._sliced = (
+            precision == "fp32"
+            and not sharding.is_sharded(model)
+            and is_matrix(head)
+            and head.weight.requires_grad
+            and head_is_last(model)
+        )
         self.restart()
 
     def restart(self) -> None:
@@ -80,20 +89,29 @@ class Learner:
             mine = part[rank::processes]
             # a process without a row takes part all the same, with one that counts nothing
             share = mine if len(mine) else part[:1]
-            with torch.autocast(
-                rows.device.type, self._precision, enabled=self._precision != torch.float32
-            ):
-                logits = self.model(share, use_cache=False).logits[:, :-1]
-            losses = cross_entropy(
-                logits.flatten(0, 1).float(), share[:, 1:].flatten(), reduction="sum"
-            )
             # the processes' gradients are averaged
             weight = direction * processes / predicted if len(mine) else 0.0
-            self._scaler.scale(weight * losses).backward()
+            add = self._add_sliced if self._sliced else self._add_whole
+            add(share, weight)
         self.model.eval()
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
+
+    def _add_sliced(self, rows: Tensor, weight: float) -> None:
+        """Add the gradients of `weight` times the summed token losses of `rows`."""
+        body, head = self.model.base_model, self.model.get_output_embeddings()
+        hidden = body(rows, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
+        hidden.backward(gradient_at(hidden, head, rows[:, 1:].flatten(), weight))
+
+    def _add_whole(self, rows: Tensor, weight: float) -> None:
+        """The same for any model, in any precision."""
+        with torch.autocast(
+            rows.device.type, self._precision, enabled=self._precision != torch.float32
+        ):
+            logits = self.model(rows, use_cache=False).logits[:, :-1]
+        losses = cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), reduction="sum")
+        self._scaler.scale(weight * losses).backward()
 
     def weights(self) -> list[Tensor]:
         """A copy of all trainable weights, in the model's order (this process's shards)."""
@@ -112,6 +130,39 @@ class Learner:
         return sharding.everywhere(
             all(bool(shard.isfinite().all()) for shard in shards), self.model.device
         )
+
+
+@torch.no_grad()
+def gradient_at(hidden: Tensor, head: torch.nn.Linear, truth: Tensor, weight: float) -> Tensor:
+    """Gradient, at the hidden states, of `weight` times the summed cross-entropy behind the head.
+
+    The head's own gradient is added to its weight's. Both come slice by slice: the logits of a
+    slice turn into their gradient in place, so no table of all logits is ever held, let alone its
+    softmax and its gradient beside it. With a vocabulary of 50,000 that is most of a step's memory,
+    and on a CPU most of its time.
+
+    Args:
+        hidden: (n, width) last hidden states.
+        head: from hidden states to logits, without bias.
+        truth: (n,) the true next tokens.
+        weight: of the sum.
+    """
+    table = head.weight
+    if table.grad is None:
+        table.grad = torch.zeros_like(table)
+    size = slice_rows(hidden.device, *table.shape)
+    back = torch.empty_like(hidden)
+    place = hidden.new_empty(min(size, len(hidden)), len(table))
+    for part, true, into in zip(
+        *(whole.split(size) for whole in (hidden, truth, back)), strict=True
+    ):
+        logits = torch.mm(part, table.T, out=place[: len(part)])
+        logits.sub_(logits.amax(dim=1, keepdim=True)).exp_()
+        logits.mul_(weight / logits.sum(dim=1, keepdim=True))
+        logits[torch.arange(len(true), device=true.device), true] -= weight
+        torch.mm(logits, table, out=into)
+        table.grad.addmm_(logits.T, part)
+    return back
 
 
 def switch_off_dropout(model: PreTrainedModel) -> None:

@@ -18,7 +18,7 @@ def suite_of(
 ) -> Suite:
     """The NLP suite, read from one file `<task>.jsonl` per task in `folder`."""
     tasks = [Task(name, kind, folder / f"{name}.jsonl") for name, kind in settings.tasks.items()]
-    return load_suite(tasks, tokenizer, limit=settings.limit)
+    return load_suite(tasks, tokenizer, limit=settings.limit, published=settings.published_scorer)
 
 
 def measure(

@@ -22,7 +22,7 @@ from unlearning.decoding import prefix_matches
 from unlearning.errors import InputError
 from unlearning.gpt_neo import GPTNeoReader
 from unlearning.sharding import ShardedReader, is_sharded
-from unlearning.stepping import LibraryReader, Reader
+from unlearning.stepping import LibraryReader, Reader, greatest
 
 BATCH_BYTES = 2**30  # what a forward pass over whole sequences may hand back
 
@@ -139,7 +139,12 @@ def _mean_of_lowest(values: np.ndarray, fraction: float) -> np.ndarray:
 
 
 def score_tokens(
-    model: PreTrainedModel, tokens: ArrayLike, *, batch_tokens: int = 2**13, moments: bool = True
+    model: PreTrainedModel,
+    tokens: ArrayLike,
+    *,
+    batch_tokens: int = 2**13,
+    moments: bool = True,
+    last: int | None = None,
 ) -> TokenScores:
     """Score sequences in one teacher-forced pass.
 
@@ -148,6 +153,8 @@ def score_tokens(
         tokens: (N, T) token ids, every position text.
         batch_tokens: tokens per forward pass, at most; no influence on the result beyond rounding.
         moments: also the mean and standard deviation that Min-K%++ needs.
+        last: score only the last so many tokens, 1..T-1, after all that stand before them; the
+            columns of the result are theirs. None scores all.
 
     Raises:
         InputError: `tokens` is no (N, T) table with T >= 2, or holds ids outside the vocabulary.
@@ -155,19 +162,16 @@ def score_tokens(
     rows = check_tokens(model, tokens)
     parts: list[list[Tensor]] = [[] for _ in range(5)]
     reader = reader_of(model)
+    predicted = rows.shape[1] - 1 if last is None else last
     with without_gradients(reader):
         most = min(batch_tokens, BATCH_BYTES // reader.bytes_per_token())
         for batch in rows.split(max(1, most // rows.shape[1])):
-            hidden = reader.hidden(batch[:, :-1]).flatten(0, 1)
-            truth = batch[:, 1:].flatten()
-            scored, first = [], 0
-            for logits in reader.logits(hidden):
-                scored.append(_score_logits(logits, truth[first : first + len(logits)], moments))
-                first += len(logits)
-            for part, slices in zip(parts, zip(*scored, strict=True), strict=True):
-                part.append(torch.cat(slices).view(len(batch), -1))
+            hidden = reader.hidden(batch[:, :-1])[:, -predicted:].flatten(0, 1)
+            scored = score_hidden(reader, hidden, batch[:, -predicted:].flatten(), moments)
+            for part, values in zip(parts, scored, strict=True):
+                part.append(values.view(len(batch), -1))
     arrays = [
-        torch.cat(part).cpu().numpy() if part else np.zeros((0, rows.shape[1] - 1), dtype)
+        torch.cat(part).cpu().numpy() if part else np.zeros((0, predicted), dtype)
         for part, dtype in zip(parts, (bool, np.int64, *[np.float32] * 3), strict=True)
     ]
     return TokenScores(*arrays)
@@ -272,19 +276,45 @@ def check_tokens(model: PreTrainedModel, tokens: ArrayLike) -> Tensor:
     return rows.to(model.device, torch.int64)
 
 
-def _score_logits(logits: Tensor, truth: Tensor, moments: bool) -> tuple[Tensor, ...]:
-    """Hits, greedy token, log p(truth), mean and std of log p; overwrites the logits (c, V)."""
-    top, greedy = logits.max(dim=-1)
+@torch.no_grad()
+def score_hidden(
+    reader: Reader, hidden: Tensor, truth: Tensor, moments: bool = False
+) -> list[Tensor]:
+    """Hits, greedy token, log p(truth), mean and std of log p, (n,) each, as in `TokenScores`.
+
+    Args:
+        reader: the model.
+        hidden: (n, width) last hidden states.
+        truth: (n,) the true next tokens.
+        moments: also mean and std; NaN without.
+    """
+    scored, first, place = [], 0, None
+    for logits in reader.logits(hidden):
+        if moments and place is None:
+            place = torch.empty_like(logits)
+        true = truth[first : first + len(logits)]
+        scored.append(_score_logits(logits, true, place[: len(logits)] if moments else None))
+        first += len(logits)
+    return [torch.cat(slices) for slices in zip(*scored, strict=True)]
+
+
+def _score_logits(logits: Tensor, truth: Tensor, place: Tensor | None) -> tuple[Tensor, ...]:
+    """Hits, greedy token, log p(truth), mean and std of log p; overwrites logits and place.
+
+    Both are (c, V); without a place there are no moments.
+    """
+    top, greedy = greatest(logits)
     shifted = logits.sub_(top[:, None])
     chosen = shifted.gather(1, truth[:, None])[:, 0]
-    weights = shifted.exp()
-    total = weights.sum(dim=-1)
-    log_total = total.log()
-    if moments:
-        average = torch.linalg.vecdot(weights, shifted) / total
-        deviation = shifted.sub_(average[:, None]).square_()
-        mean = average - log_total
-        std = (torch.linalg.vecdot(weights, deviation) / total).sqrt()
+    if place is not None:
+        weights = torch.exp(shifted, out=place)
+        total = weights.sum(dim=-1)
+        # about the greatest logit, which is near where the weight is: no digits cancel
+        average = weights.mul_(shifted).sum(dim=-1) / total
+        square = weights.mul_(shifted).sum(dim=-1) / total
+        mean = average - total.log()
+        std = (square - average.square()).clamp(min=0).sqrt()
     else:
+        total = shifted.exp_().sum(dim=-1)
         mean = std = torch.full_like(total, torch.nan)
-    return greedy == truth, greedy, chosen - log_total, mean, std
+    return greedy == truth, greedy, chosen - total.log(), mean, std

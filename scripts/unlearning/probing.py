@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from unlearning import attacks
 from unlearning.memorization import TokenScores, score_tokens
 from unlearning.settings import settings_class
+from unlearning.stepping import slice_rows
 
 COLUMNS = ["attack", "variant", "measure", "sequence_id", "value"]
 
@@ -110,9 +111,12 @@ def sampled(weights: Tensor, noise: Tensor) -> Tensor:
     Returns:
         (c, n) token ids. Rows that are not finite give some token, never an error.
     """
-    reached = weights.double().cumsum(dim=-1)
-    tokens = torch.searchsorted(reached, noise.double() * reached[:, -1:], right=True)
-    return tokens.clamp(max=weights.shape[-1] - 1)
+    tokens = torch.empty(noise.shape, dtype=torch.int64, device=noise.device)
+    size = slice_rows(weights.device, weights.shape[1], 0) // 4  # doubles, twice, beside them
+    for part, at, into in zip(*(t.split(size) for t in (weights, noise, tokens)), strict=True):
+        reached = part.double().cumsum_(dim=-1)
+        torch.searchsorted(reached, at.double() * reached[:, -1:], right=True, out=into)
+    return tokens.clamp_(max=weights.shape[-1] - 1)
 
 
 def targets_of(sequences: pd.DataFrame, forget: Sequence[str]) -> pd.DataFrame:

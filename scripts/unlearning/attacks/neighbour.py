@@ -103,8 +103,9 @@ def own_rewrites(target: Target, settings: Settings) -> Tensor:
             hidden = reader.hidden(rows[:, :-1]).flatten(0, 1)
             truth, uniform = rows[:, 1:].flatten(), uniform.flatten(0, 1)
             for logits in reader.logits(hidden):
-                chances = logits.softmax(dim=1).scatter(1, truth[: len(logits), None], 0.0)
-                parts.append(sampled(chances, uniform[: len(logits)]))
+                weights = logits.sub_(logits.amax(dim=1, keepdim=True)).exp_()
+                weights.scatter_(1, truth[: len(logits), None], 0.0)
+                parts.append(sampled(weights, uniform[: len(logits)]))
                 truth, uniform = truth[len(logits) :], uniform[len(logits) :]
     drawn = torch.cat(parts).view(len(tokens), predicted, -1).transpose(1, 2)
     rewrites = tokens[:, None].repeat(1, settings.rewrites, 1)

@@ -85,8 +85,8 @@ def probe(target: Target, settings: Settings) -> pd.DataFrame:
                     for row, generator in zip(tokens, generators, strict=True)
                 ]
             )
-            scores = score_tokens(target.model, torch.from_numpy(rows), moments=False)
-            hits = np.where(scores.finite[:, None], scores.hits[:, -suffix:], np.nan)
+            scores = score_tokens(target.model, torch.from_numpy(rows), moments=False, last=suffix)
+            hits = np.where(scores.finite[:, None], scores.hits, np.nan)
             ma += hits.mean(axis=1) / draws
             emitted += hits.prod(axis=1) / draws
         parts.append(target.rows(variant, ma=ma, emitted=emitted))

@@ -18,6 +18,15 @@ How an item meets the model:
 - A context too long for the model keeps its end; a dialogue context leaves room for the reply.
 - A value is NaN where the model's log-probability is not a number; a dialogue task is NaN as a
   whole if any of its logits is. A model whose weights are not all finite is not run: all NaN.
+
+`published` mimics the code of Jang et al. 2023 where it differs, for comparisons with its numbers:
+
+- Contexts and continuations are encoded apart. Each keeps its first 512 tokens, and both together
+  their last 512.
+- A last word counts as right too if the most likely tokens, each after the true ones, read like it
+  but for case, punctuation and articles.
+- A reply is cut where the next speaker is announced, not at a newline.
+- Of a text the first 512 tokens are read, and the first of them is not scored.
 """
 
 import copy
@@ -41,8 +50,11 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from unlearning.errors import InputError
 from unlearning.evaluation.items import Task, check_tasks, read_items
+from unlearning.evaluation.scoring import words
+from unlearning.memorization import reader_of, score_hidden
 
 TASK_FILES = Path(__file__).parent / "tasks"
+PUBLISHED_WINDOW = 512  # tokens
 _UNLIMITED = int(1e30)  # transformers' own value for a tokenizer without a length limit
 
 
@@ -71,17 +83,25 @@ class Suite:
 
     tasks: list[LoadedTask]
     tokenizer: Tokenizer
+    published: bool = False
     # text -> token ids: the same texts are put to every model, so they are encoded once
     encodings: dict[Any, list[int]] = field(default_factory=dict, repr=False)
 
 
-def load_suite(tasks: list[Task], tokenizer: Tokenizer, *, limit: int | None = None) -> Suite:
+def load_suite(
+    tasks: list[Task],
+    tokenizer: Tokenizer,
+    *,
+    limit: int | None = None,
+    published: bool = False,
+) -> Suite:
     """Read and check all tasks; the suite then serves every model with this tokenizer.
 
     Args:
         tasks: the suite, in the order of its results.
         tokenizer: of the models to come; needs an end-of-text token. It is copied, not changed.
         limit: use only the first so many items of each task.
+        published: score as the published code does, see above.
 
     Raises:
         InputError: the list of tasks or an item is wrong (`items`), a choice or target adds no
@@ -93,11 +113,13 @@ def load_suite(tasks: list[Task], tokenizer: Tokenizer, *, limit: int | None = N
             f"tokenizer {tokenizer.name_or_path}: it has no end-of-text token (eos_token); set one"
         )
     tokenizer = copy.deepcopy(tokenizer)
-    tokenizer.model_max_length = _UNLIMITED  # the model's own limit rules
+    # unlimited, the model's own limit rules
+    tokenizer.model_max_length = PUBLISHED_WINDOW if published else _UNLIMITED
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     with _quiet():
-        return Suite([_load(task, tokenizer, limit) for task in tasks], tokenizer)
+        loaded = [_load(task, tokenizer, limit, published) for task in tasks]
+    return Suite(loaded, tokenizer, published)
 
 
 def evaluate(
@@ -138,15 +160,17 @@ def in_memory(items: list[dict[str, Any]], **_: Any) -> dict[str, datasets.Datas
     return {"test": datasets.Dataset.from_list(items)}
 
 
-def _load(task: Task, tokenizer: Tokenizer, limit: int | None) -> LoadedTask:
+def _load(task: Task, tokenizer: Tokenizer, limit: int | None, published: bool) -> LoadedTask:
     items = read_items(task, limit)
     if task.kind == "perplexity":
         for item in items:
-            item["tokens"] = len(tokenizer.encode(item["text"], add_special_tokens=False))
+            count = len(tokenizer.encode(item["text"], add_special_tokens=False))
+            item["tokens"] = min(count, PUBLISHED_WINDOW) - 1 if published else count
     manager = TaskManager(
         include_path=TASK_FILES, include_defaults=False, metadata={"items": items}
     )
-    harness = manager.load(task.kind)["tasks"][task.kind]
+    name = "dialogue_published" if published and task.kind == "dialogue" else task.kind
+    harness = manager.load(name)["tasks"][name]
     requests = []
     for position, item in enumerate(items):
         built = harness.construct_requests(
@@ -154,7 +178,7 @@ def _load(task: Task, tokenizer: Tokenizer, limit: int | None) -> LoadedTask:
         )
         requests.append(built if isinstance(built, list) else [built])
     longest = (0, 0)
-    if task.kind in ("choice", "last_word"):
+    if task.kind in ("choice", "last_word") and not published:
         longest = max(
             (_added_tokens(request.args, tokenizer, task.path, item["line"]), item["line"])
             for item, group in zip(items, requests, strict=True)
@@ -214,9 +238,12 @@ class _Engine(HFLM):
             backend="causal",
             batch_size=batch_size,
             softmax_dtype="float32",  # sums of half-precision log-probabilities tie too often
+            truncation=suite.published,  # of the contexts of replies, at their end
         )
         self.met_nan = False
+        self._published = suite.published
         self._encodings = suite.encodings
+        self._reader = reader_of(model)
 
     def check_fit(self, loaded: LoadedTask) -> None:
         """Raise `InputError` if the model's context is too short for a task."""
@@ -241,9 +268,24 @@ class _Engine(HFLM):
             self._encodings[key] = super().tok_encode(string, add_special_tokens, **kwargs)
         return self._encodings[key]
 
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        if not self._published:
+            return super()._encode_pair(context, continuation)
+        before = self.tok_encode(context)[:PUBLISHED_WINDOW]
+        after = self.tok_encode(continuation, add_special_tokens=False)[:PUBLISHED_WINDOW]
+        excess = len(before) + len(after) - PUBLISHED_WINDOW
+        return before[max(0, min(excess, len(before) - 1)) :], after
+
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[float]:
+        if self._published:
+            texts = [
+                self.tok_encode(request.args[0], add_special_tokens=False)[:PUBLISHED_WINDOW]
+                for request in requests
+            ]
+            answers = self._loglikelihood_tokens([(None, text[:1], text[1:]) for text in texts])
+            return [total for total, _ in answers]
         # A tokenizer that begins every text with a special token would have that token scored too.
         self.add_bos_token = False
         try:
@@ -252,10 +294,49 @@ class _Engine(HFLM):
             self.add_bos_token = None
 
     def _loglikelihood_tokens(
-        self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
+        self,
+        requests: list[tuple[Any, list[int], list[int]]],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
-        # the rolling likelihood asks for a progress bar per batch
-        return super()._loglikelihood_tokens(requests, True, override_bs)
+        """The engine's own answers, from the logits of the continuations alone.
+
+        The engine makes those of the contexts and the padding too, and takes the softmax over all:
+        with a vocabulary of 50,000 that is nearly all of its time.
+        """
+        # requests that differ in their last token alone share a row
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for i, (_, context, continuation) in enumerate(requests):
+            text = (context + continuation)[-(self.max_length + 1) : -1]
+            rows.setdefault(tuple(text), []).append(i)
+        order = sorted(rows, key=len, reverse=True)
+        answers: list[tuple[float, bool]] = [(math.nan, False)] * len(requests)
+        for first in range(0, len(order), self.batch_size):
+            batch = order[first : first + self.batch_size]
+            tokens = torch.zeros(len(batch), len(batch[0]), dtype=torch.int64)
+            for row, text in zip(tokens, batch, strict=True):
+                row[: len(text)] = torch.tensor(text)
+            hidden = self._reader.hidden(tokens.to(self.device))
+            asked = [(row, i) for row, text in enumerate(batch) for i in rows[text]]
+            truth = [torch.tensor(requests[i][2], device=self.device) for _, i in asked]
+            parts = [
+                hidden[row, len(batch[row]) - len(true) : len(batch[row])]
+                for (row, _), true in zip(asked, truth, strict=True)
+            ]
+            _, guess, log_p, *_ = score_hidden(self._reader, torch.cat(parts), torch.cat(truth))
+            lengths = [len(true) for true in truth]
+            each = zip(asked, truth, guess.split(lengths), log_p.split(lengths), strict=True)
+            for (_, i), true, likeliest, values in each:
+                answers[i] = (float(values.sum()), self._same(likeliest, true))
+        return answers
+
+    def _same(self, guess: torch.Tensor, truth: torch.Tensor) -> bool:
+        """Whether the most likely tokens are the true ones."""
+        if guess.equal(truth):
+            return True
+        return self._published and words(self.tokenizer.decode(guess)) == words(
+            self.tokenizer.decode(truth)
+        )
 
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **settings: Any

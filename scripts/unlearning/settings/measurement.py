@@ -27,10 +27,16 @@ class MeasurementSettings:
     batch_size: int = Field(default=32, gt=0)
     """Items of the suite per forward pass."""
 
+    published_scorer: bool = False
+    """Score the suite as the code of Jang et al. 2023 does where ours differs: contexts and answers
+    encoded apart, a window of 512 tokens, LAMBADA's answers compared without case, punctuation and
+    articles. For comparisons with published numbers, beside `challenge.published_prompts`."""
+
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the models while they are measured. In half precision two logits are often equal to the
     last bit, which moves memorization accuracy by a token a sequence."""
 
     limit: int | None = Field(default=None, gt=0)
-    """For trials: take only so many items of each task, and so many of the challenge's retained
-    sequences and of each half of the unseen ones; null takes all, as results should."""
+    """For trials: take only so many items of each task, so many of the challenge's retained
+    sequences and of each half of the unseen ones, and measure an unlearned model on so many of the
+    sequences that it was to retain; null takes all, as results should."""
