@@ -85,7 +85,9 @@ def work_of(config: dict[str, Any], parameters: int, size: int) -> Work:
     source = config["challenge"] or config["corpus"]
     length, measurement = source["sequence_length"], config["measurement"]
     limit = measurement["limit"] or sys.maxsize
-    unseen, retained = source["unseen"], source.get("retained", 0)
+    unseen, retained = source["unseen"], min(source.get("retained", 0), limit)
+    if config["challenge"]:
+        unseen = min(unseen, 2 * limit)
     forward = 2 * parameters
     step = 5 if config["unlearning"]["checkpointing"] else 3
     tokens = choices = replies = 0
