@@ -87,6 +87,9 @@ def work_of(config: dict[str, Any], parameters: int, size: int) -> Work:
     length, measurement = source["sequence_length"], config["measurement"]
     limit = measurement["limit"] or sys.maxsize
     unseen, retained = (count_of(source.get(part)) for part in ("unseen", "retained"))
+    retained = min(retained, limit)
+    if not config["corpus"]:
+        unseen = min(unseen, 2 * limit)
     own = source.get("tasks", {})
     forward = 2 * parameters
     step = 5 if config["unlearning"]["checkpointing"] else 3

@@ -1,5 +1,6 @@
 """Every figure is drawn, the same bytes each time; and the entry points from end to end."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -112,6 +113,39 @@ def test_without_a_run_that_came_through_figures_say_so(results):
     for name in ("which_method", "solution_space", "sensitivity", "pareto_attack", "utility"):
         figure = FIGURES[name](bare, FigureJob())
         assert "no run of an unlearner came through" in figure.axes[0].texts[0].get_text()
+
+
+def test_figures_speak_of_a_control_only_where_there_is_one(results):
+    bare = {
+        name: table[table["unlearner"] != "control"] if "unlearner" in table else table
+        for name, table in results.items()
+    }
+    for name, word in (
+        ("which_method", "bottom row"),
+        ("attack_suite", "surely above the control"),
+    ):
+        assert word in FIGURES[name](results, FigureJob())._supxlabel.get_text()
+        assert word not in FIGURES[name](bare, FigureJob())._supxlabel.get_text()
+
+
+@pytest.mark.parametrize("count", [3, 13])
+def test_names_of_tasks_do_not_run_into_each_other(results, count):
+    """As many tasks as the published suite has, with names as long."""
+    table = results["utility"]
+    task = table[table["task"] == "place"]
+    several = [task.assign(task=f"published_task_{i:02d}") for i in range(count)]
+    text = table[table["metric"] == "nats_per_token"]
+    figure = FIGURES["utility"]({"utility": pd.concat([*several, text])}, FigureJob())
+    figure.canvas.draw()
+    labels = [label for label in figure.axes[-2].get_xticklabels() if "published" in str(label)]
+    assert len(labels) == count
+    angle = np.deg2rad(labels[0].get_rotation())
+    ends = [label.get_transform().transform(label.get_position()) for label in labels]
+    step = ends[1][0] - ends[0][0]
+    if angle:  # side by side if their lines are further apart than a line is high
+        assert step * np.sin(angle) > labels[0].get_fontsize() * figure.dpi / 72
+    else:
+        assert max(label.get_window_extent().width for label in labels) < step
 
 
 def test_methods_keep_their_colour_and_new_ones_get_their_own():

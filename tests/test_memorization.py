@@ -439,6 +439,25 @@ def test_the_last_tokens_are_scored_as_among_all(kind):
             )
 
 
+@pytest.mark.parametrize("last", [0, 12])
+def test_what_cannot_be_scored_last_is_named(last):
+    with pytest.raises(InputError, match="allow 1 to 11"):
+        score_tokens(neo(), np.ones((1, 12), dtype=int), last=last)
+
+
+@pytest.mark.parametrize("width", [16, 768])
+@pytest.mark.parametrize("ready", [False, True])
+def test_slices_of_logits_stay_small(width, ready):
+    """Also where hidden states are the logits already, as wide as the vocabulary."""
+    model = GPTNeoForCausalLM(GPTNeoConfig(**neo().config.to_dict() | {"vocab_size": 30_000}))
+    reader = memorization.reader_of(model.eval())
+    reader.head = torch.nn.Identity() if ready else torch.nn.Linear(width, 30_000, bias=False)
+    with torch.no_grad():
+        sizes = [len(part) for part in reader.logits(torch.zeros(700, 30_000 if ready else width))]
+    assert sum(sizes) == 700
+    assert max(sizes) <= 200
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.floats(0, 40), st.integers(0, 2**16), st.booleans())
 def test_moments_are_those_of_double_precision(scale, seed, lonely):

@@ -69,3 +69,13 @@ def test_the_plan_is_printed_before_anything_starts():
     assert done.returncode == 0, done.stderr
     for word in ("unlearn", "2.7b", "memory of unlearning", "download", "total", "hours"):
         assert word in done.stdout
+
+
+def test_a_trial_measures_few_sequences_but_steps_as_often(paper):
+    trial = paper | {"measurement": paper["measurement"] | {"limit": 20}}
+    whole, part = (plan.work_of(config, 10**6, 8) for config in (paper, trial))
+    assert part.steps == whole.steps
+    # of each half 20 of 128 unseen ones, beside the forget set
+    fewer = plan.work_of(paper | {"measurement": paper["measurement"] | {"limit": 21}}, 10**6, 8)
+    each = plan.DECODED * 190 * 200 / 2 * 2e6
+    assert fewer.decoding - part.decoding == pytest.approx(2 * each + 4 * 32 * 2e6)

@@ -158,10 +158,12 @@ def gradient_at(hidden: Tensor, head: torch.nn.Linear, truth: Tensor, weight: fl
     ):
         logits = torch.mm(part, table.T, out=place[: len(part)])
         logits.sub_(logits.amax(dim=1, keepdim=True)).exp_()
-        logits.mul_(weight / logits.sum(dim=1, keepdim=True))
-        logits[torch.arange(len(true), device=true.device), true] -= weight
-        torch.mm(logits, table, out=into)
-        table.grad.addmm_(logits.T, part)
+        total = logits.sum(dim=1)
+        logits[torch.arange(len(true), device=true.device), true] -= total
+        # the scale goes to what is narrow, not to the logits
+        scale = (weight / total)[:, None]
+        torch.mm(logits, table, out=into).mul_(scale)
+        table.grad.addmm_(logits.T, part * scale)
     return back
 
 

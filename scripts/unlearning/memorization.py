@@ -157,9 +157,14 @@ def score_tokens(
             columns of the result are theirs. None scores all.
 
     Raises:
-        InputError: `tokens` is no (N, T) table with T >= 2, or holds ids outside the vocabulary.
+        InputError: `tokens` is no (N, T) table with T >= 2, or holds ids outside the vocabulary;
+            `last` is not in 1..T-1.
     """
     rows = check_tokens(model, tokens)
+    if last is not None and not 1 <= last < rows.shape[1]:
+        raise InputError(
+            f"last {last}: sequences of {rows.shape[1]} tokens allow 1 to {rows.shape[1] - 1}"
+        )
     parts: list[list[Tensor]] = [[] for _ in range(5)]
     reader = reader_of(model)
     predicted = rows.shape[1] - 1 if last is None else last

@@ -70,7 +70,8 @@ class Reader:
         """
         head = self.head
         vocabulary = self.model.get_input_embeddings().num_embeddings
-        size = slice_rows(hidden.device, vocabulary, hidden.shape[-1])
+        width = hidden.shape[-1] if isinstance(head, torch.nn.Linear) else 0  # or logits already
+        size = slice_rows(hidden.device, vocabulary, width)
         if not is_matrix(head) or hidden.dtype != torch.float32:
             for part in hidden.split(size):
                 yield head(part).float()

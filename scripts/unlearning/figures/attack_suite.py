@@ -41,10 +41,12 @@ def attack_suite(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figur
         axis.set_axis_off()
     panels[0].set_yticks(range(len(labels)), [settings.name(label) for label in labels])
     panels[0].set_ylim(len(labels) - 0.5, -0.5)
-    n = " or ".join(map(str, sorted(table["n"].unique())))
+    n = " or ".join(map(str, sorted(set(table["n"]) - {0}))) or 0
+    control = "No control model: what is found of one with nothing to hide is not known"
+    if "control" in labels:
+        control = "Grey: the control's.  Filled: surely above the control, paired"
     figure.supxlabel(
-        f"n = {n} {table['n_counts'].iloc[0]}.  Bars: 95 % intervals.\n"
-        "Grey: the control's.  Filled: surely above the control, paired",
+        f"n = {n} {table['n_counts'].iloc[0]}.  Bars: 95 % intervals.\n{control}",
         fontsize=8,
     )
     return figure

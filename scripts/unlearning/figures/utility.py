@@ -16,6 +16,8 @@ from unlearning.figures.style import (
 from unlearning.statistics import Interval, mean_interval
 from unlearning.tables import DRAWS
 
+UPRIGHT = 6  # tasks in a panel; the names of more would run into each other
+
 
 def utility(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     """Change of every task against the original model, pooled over forget sizes.
@@ -37,11 +39,12 @@ def utility(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     text = table["metric"] == "nats_per_token"
     groups = [g for g in (table[~text], table[text]) if len(g)]
     tasks = [list(g["task"].unique()) for g in groups]
+    slanted = any(len(names) > UPRIGHT for names in tasks)
     figure, axes = grid(
         len(models),
         len(groups),
         width=8.0 / len(groups),
-        height=1.8,
+        height=1.8 + slanted * 1.2 / len(models),  # the names stand below the last row alone
         sharex="col",
         sharey="col",
         gridspec_kw={"width_ratios": [max(len(t), 1) + 0.3 for t in tasks]},
@@ -64,8 +67,14 @@ def utility(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
             row[1].set_ylabel("change, nats/token")
     for axis, group, names in zip(axes[-1], groups, tasks, strict=True):
         items = group.drop_duplicates("task").set_index("task")["items"]
+        many = len(names) > UPRIGHT
+        words = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if many else {}
+        between = ", " if many else "\n"
         axis.set_xticks(
-            range(len(names)), [f"{name}\n{items[name]} items" for name in names], fontsize=7
+            range(len(names)),
+            [f"{name}{between}{items[name]} items" for name in names],
+            fontsize=7,
+            **words,
         )
     for axis, group in zip(axes[0], groups, strict=True):
         is_text = group["metric"].iloc[0] == "nats_per_token"

@@ -77,10 +77,10 @@ def which_method(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figur
     time.set_xlabel("time of one run\nof unlearning\n[seconds]")
     n = _change(results["per_run"], methods[0], settings).n
     figure.suptitle(summary(results["solution_space"], settings.name), fontsize=10, ha="center")
+    bottom = "; bottom row: perfect forgetting" if "control" in values.index else ""
     figure.supxlabel(
-        f"framed: the map's choice; green: keeps both limits ({_limits(settings)}); bottom row:"
-        f" perfect forgetting.\nNumbers are of means over draws; right: mean and 95 % interval over"
-        f" n = {n} cells",
+        f"framed: the map's choice; green: keeps both limits ({_limits(settings)}){bottom}.\n"
+        f"Numbers are of means over draws; right: mean and 95 % interval over n = {n} cells",
         fontsize=8,
     )
     return figure
