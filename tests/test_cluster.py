@@ -71,18 +71,18 @@ class Run:
 
 
 def start(folder: Path, gates: list[str], *arguments: str) -> Run:
-    """Start the workflow as the README says, polling faster than a cluster would like."""
+    """Start the workflow as the README says; it asks for its jobs oftener than clusters like."""
     copy_project(folder)
     config = write_small(folder, ["seed"])
     (folder / "double").mkdir()
-    command = ["snakemake", "--workflow-profile", "profiles/slurm", "--configfile", config]
-    polling = ["--slurm-init-seconds-before-status-checks", "8", "--latency-wait", "5"]
+    command = [sys.executable, ROOT / "tests/doubles/prompt_snakemake.py", "--configfile", config]
+    command += ["--workflow-profile", "profiles/slurm", "--latency-wait", "5"]
     doubles = {"DOUBLE": str(folder / "double"), "DOUBLE_PYTHON": sys.executable}
     for gate in gates:
         (folder / f"double/hold-{gate}").touch()
     with (folder / "output.txt").open("w") as output:
         process = subprocess.Popen(
-            [*command, *polling, *arguments],
+            [*command, *arguments],
             cwd=folder,
             env=environment(ROOT / "tests/doubles/gpu") | doubles,
             stdout=output,
