@@ -19,7 +19,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from unlearning.configuration import SOURCES, check
+from unlearning.configuration import check, source_of
 from unlearning.console import run
 from unlearning.errors import InputError
 from unlearning.own.files import read_rows
@@ -83,7 +83,7 @@ def parameters_of(name: str, model: dict[str, Any], vocabulary: int) -> int:
 
 def work_of(config: dict[str, Any], parameters: int, size: int) -> Work:
     """The work of one cell: one forget set of `size`, one method."""
-    source = config[next(name for name in SOURCES if config[name])]
+    source = config[source_of(config)]
     length, measurement = source["sequence_length"], config["measurement"]
     limit = measurement["limit"] or sys.maxsize
     unseen, retained = (count_of(source.get(part)) for part in ("unseen", "retained"))

@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from unlearning import attacks
-from unlearning.configuration import SOURCES, check
+from unlearning.configuration import check, source_of
 from unlearning.errors import InputError
 from unlearning.files import replacing
 from unlearning.gpus import JOBS_PER_GPU
@@ -33,8 +33,8 @@ os.environ[JOBS_PER_GPU] = str(CONFIG["jobs"]["per_gpu"])
 report: "../report/workflow.rst"
 
 
-# the block that says where the sequences come from; a file of rules has its name
-SOURCE = next(name for name in SOURCES if CONFIG[name])
+# a file of rules has its name
+SOURCE = source_of(CONFIG)
 RESULTS = f"results/{CONFIG['run']}"
 LOGS = f"logs/{CONFIG['run']}"
 MODELS = list(CONFIG["models"])

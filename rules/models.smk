@@ -4,7 +4,8 @@ from importlib import metadata
 
 # `--cache pretrain` shares trained models between workflows
 CACHING = workflow.workflow_settings.cache is not None
-PACKAGES = sorted({f"{package.name}=={package.version}" for package in metadata.distributions()})
+# asked for only then: every start of Snakemake reads this file
+PACKAGES = sorted({f"{p.name}=={p.version}" for p in metadata.distributions()} if CACHING else [])
 
 
 rule fetch_model:
@@ -71,7 +72,7 @@ rule pretrain:
         seed=CONFIG["seed"],
         # the cache's key needs these; because they ask for `resources` they are no rerun triggers
         device=lambda wildcards, resources: "GPU" if resources.gpu else "CPU",
-        packages=lambda wildcards, resources: PACKAGES if CACHING else [],
+        packages=lambda wildcards, resources: PACKAGES,
     shell:
         "python {params.script} --settings {params.settings:q} --sequences {input.sequences}"
         " --corpus {input.corpus} {params.without} --seed {params.seed} --work {output}.work"

@@ -212,6 +212,11 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def source_of(config: dict[str, Any]) -> str:
+    """The block of a checked config that says where sequences come from, one of `SOURCES`."""
+    return next(name for name in SOURCES if config[name])
+
+
 def _check_source(config: Config) -> tuple[int, int | None]:
     """The length of a sequence, and how many may be forgotten; None where that is not known yet."""
     given = [name for name in SOURCES if getattr(config, name) is not None]
