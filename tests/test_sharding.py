@@ -140,3 +140,58 @@ def test_two_processes_give_what_one_gives(job):
     )
     config = json.loads((folder / "both/checkpoints/5-sga-0/config.json").read_text())
     assert not config["architectures"][0].startswith("FSDP")
+
+
+EXTRACTION = """
+import sys
+import numpy as np
+import torch
+from unlearning import sharding
+from unlearning.memorization import extraction_likelihood
+from unlearning.models import load_model
+
+folder, budgets = sys.argv[1], (None, 1500)
+sharding.join(torch.device("cpu"))
+model = sharding.shard(load_model(folder + "/model", torch.device("cpu")))
+assert sharding.is_sharded(model) == (sharding.processes() > 1)
+tokens = np.load(folder + "/tokens.npy")
+for budget in budgets:
+    values = extraction_likelihood(model, tokens, 2, memory_bytes=budget)
+    np.save(f"{folder}/{sharding.processes()}-{sharding.rank()}-{budget}.npy", values)
+sharding.leave()
+"""
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+def test_extraction_likelihood_of_two_processes_is_that_of_one(architecture, tmp_path):
+    import torch
+
+    torch.manual_seed(1)
+    model = MODELS[architecture]().eval()
+    model.save_pretrained(tmp_path / "model")
+    start = torch.randint(1, 40, (6, 5))
+    text = model.generate(start, min_new_tokens=7, max_new_tokens=7, do_sample=False)
+    text[::2, 8] = 3  # some leave what the model would say
+    np.save(tmp_path / "tokens.npy", text.numpy())
+    (tmp_path / "extraction.py").write_text(EXTRACTION)
+    for launcher in ([sys.executable], TORCHRUN):
+        command = [tmp_path / "extraction.py", tmp_path]
+        done = run(launcher, command, PYTHONPATH=str(SCRIPTS))
+        assert done.returncode == 0, done.stderr
+    alone = np.load(tmp_path / "1-0-None.npy")
+    assert alone.max() > 0.1
+    assert len(set(alone)) > 2
+    for name in ("1-0-1500", "2-0-None", "2-1-None", "2-0-1500", "2-1-1500"):
+        np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), alone, err_msg=name)
+
+
+@pytest.mark.parametrize("job", ["gpt2"], indirect=True)
+def test_two_processes_stop_together_on_both_metrics(job):
+    folder, command = job
+    limits = pd.read_csv(folder / "thresholds.csv").assign(ma_mean=2.0)
+    for el_mean, outcome in ((0.0, ["cap", 4]), (1.0, ["met_at_start", 0])):
+        write_csv(limits.assign(el_mean=el_mean), folder / "thresholds.csv")
+        done = run(TORCHRUN, command(outcome[0], cells=[[5, "sga", 0]], stop_metrics=["ma", "el"]))
+        assert done.returncode == 0, done.stderr
+        runs = pd.read_parquet(folder / outcome[0] / "runs.parquet")
+        assert runs[["status", "epochs"]].values.tolist() == [outcome]

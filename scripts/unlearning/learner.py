@@ -127,9 +127,8 @@ class Learner:
     def is_finite(self) -> bool:
         """Whether every weight is a finite number."""
         shards = (getattr(p, "_local_tensor", p) for p in self._parameters)
-        return sharding.everywhere(
-            all(bool(shard.isfinite().all()) for shard in shards), self.model.device
-        )
+        finite = all(bool(shard.isfinite().all()) for shard in shards)
+        return bool(sharding.least(finite, self.model.device))
 
 
 @torch.no_grad()

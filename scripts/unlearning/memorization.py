@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from unlearning.decoding import prefix_matches
 from unlearning.errors import InputError
 from unlearning.gpt_neo import GPTNeoReader
-from unlearning.sharding import ShardedReader, is_sharded
+from unlearning.sharding import ShardedReader, is_sharded, least
 from unlearning.stepping import LibraryReader, Reader, greatest
 
 BATCH_BYTES = 2**30  # what a forward pass over whole sequences may hand back
@@ -232,6 +232,7 @@ def extraction_likelihood(
     if memory_bytes is None:
         on_gpu = rows.device.type == "cuda"
         memory_bytes = torch.cuda.mem_get_info(rows.device)[0] // 4 if on_gpu else 2**28
+        memory_bytes = least(memory_bytes, rows.device)  # processes of one model keep step
     reader = reader_of(model)
     with without_gradients(reader):
         matches, finite = prefix_matches(reader, rows, greedy, n, memory_bytes)

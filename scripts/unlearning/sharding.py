@@ -16,8 +16,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from transformers import PreTrainedModel
 from typing_extensions import override
 
-from unlearning.errors import InputError
-from unlearning.stepping import LayerStates, Reader, Steps
+from unlearning.stepping import LibraryReader
 
 
 def join(device: torch.device) -> None:
@@ -72,13 +71,13 @@ def is_sharded(model: PreTrainedModel) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def everywhere(value: bool, device: torch.device) -> bool:
-    """Whether `value` is true in all processes."""
+def least(value: int, device: torch.device) -> int:
+    """The smallest of the processes' values."""
     if not dist.is_initialized():
         return value
-    flag = torch.tensor(float(value), device=device)
-    dist.all_reduce(flag, dist.ReduceOp.MIN)
-    return bool(flag)
+    smallest = torch.tensor(int(value), device=device)
+    dist.all_reduce(smallest, dist.ReduceOp.MIN)
+    return int(smallest)
 
 
 def whole_weights(model: PreTrainedModel) -> dict[str, Tensor] | None:
@@ -93,29 +92,18 @@ def whole_weights(model: PreTrainedModel) -> dict[str, Tensor] | None:
     return {name: value for name, value in state.items() if name in once}
 
 
-class ShardedReader(Reader):
-    """A sharded model by its own forward pass, the only call that gathers its weights."""
+class ShardedReader(LibraryReader):
+    """A sharded model by its own forward pass, the only call that gathers its weights.
 
-    def __init__(self, model: PreTrainedModel):
-        super().__init__(model)
-        self.head = torch.nn.Identity()
+    Every process runs all rows: each forward pass needs all of them, with a share of the weights.
+    """
 
     @override
-    def hidden(self, tokens: Tensor) -> Tensor:
-        logits = self.model(tokens, use_cache=False).logits
+    def splits(self) -> bool:
+        return False
+
+    @override
+    def whole(self, tokens: Tensor, **options: object) -> object:
+        output = super().whole(tokens, **options)
         self.model.reshard()
-        return logits
-
-    @override
-    def bytes_per_token(self) -> int:
-        return 4 * self.model.config.vocab_size
-
-    @override
-    def open(self, prefix: list[LayerStates], sequence: Tensor, start: Tensor) -> Steps:
-        raise InputError(
-            "a model over several processes is not decoded: the stop rule can look at 'ma' only"
-        )
-
-    @override
-    def read(self, tokens: Tensor) -> tuple[Tensor, list[LayerStates]]:
-        return self.open([], tokens, tokens)
+        return output

@@ -167,9 +167,13 @@ class LibraryReader(Reader):
     def __init__(self, model: PreTrainedModel):
         super().__init__(model)
         self.body = model.base_model
-        if not head_is_last(model):
-            self.body, self.head = self._whole, torch.nn.Identity()
+        if not self.splits():
+            self.body, self.head = self.whole, torch.nn.Identity()
         self.cached = self._keeps_keys_and_values()
+
+    def splits(self) -> bool:
+        """Whether the model can be run in two parts, the body and the head."""
+        return head_is_last(self.model)
 
     def _keeps_keys_and_values(self) -> bool:
         """Whether all that a prefix leaves behind is one key and value per token and layer."""
@@ -185,7 +189,7 @@ class LibraryReader(Reader):
             for kind in states
         )
 
-    def _whole(self, tokens: Tensor, **options: object) -> object:
+    def whole(self, tokens: Tensor, **options: object) -> object:
         """A body whose hidden states are the logits themselves."""
         output = self.model(tokens, **options)
         output.last_hidden_state = output.logits
