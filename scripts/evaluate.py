@@ -13,6 +13,7 @@ from unlearning.files import replacing, write_parquet
 from unlearning.locks import work_alone
 from unlearning.measurement import measure, suite_of
 from unlearning.models import PRECISIONS, device_for, load_model, load_tokenizer
+from unlearning.progress import progress
 from unlearning.sequences import forget_set, read_sequences, roles
 from unlearning.settings import settings_class
 from unlearning.settings.measurement import MeasurementSettings
@@ -60,7 +61,7 @@ def main() -> None:
         [*(getattr(arguments, name) for name in inputs), *sources("evaluate.py"), ENGINE],
     )
     done = parts.Parts(arguments.work, key)
-    for cell in settings.cells:
+    for cell in progress(settings.cells, desc=arguments.name, unit="cell"):
         if done.has(cell.name):
             continue
         keys, folder = cell.keys(arguments.name), arguments.checkpoints / cell.name

@@ -55,7 +55,6 @@ def main() -> None:
         arguments.work,
         device.type,
         arguments.checkpoint_seconds,
-        progress=True,
     )
     with replacing(arguments.output) as scratch:
         model.save_pretrained(scratch)

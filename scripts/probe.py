@@ -12,6 +12,7 @@ from unlearning.files import write_parquet
 from unlearning.locks import work_alone
 from unlearning.models import device_for, load_model
 from unlearning.probing import ProbeSettings, keyed, probe, target_of
+from unlearning.progress import progress
 from unlearning.sequences import forget_set, read_sequences
 from unlearning.settings import settings_class
 from unlearning.sources import sources
@@ -53,7 +54,7 @@ def main() -> None:
         [*(getattr(arguments, name) for name in inputs), *sources("probe.py", modules)],
     )
     done = parts.Parts(arguments.work, key)
-    for cell in settings.cells:
+    for cell in progress(settings.cells, desc=arguments.name, unit="cell"):
         if done.has(cell.name):
             continue
         forget = forget_set(forget_sets, cell.forget_size, cell.seed)

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from unlearning.progress import progress
 from unlearning.stepping import Reader, Steps
 
 NOTHING = -1  # stands for "no token": equal to none
+FRACTIONS = "{l_bar}{bar}| {n:.0f}/{total_fmt} [{elapsed}<{remaining}]"  # of a bar's count
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,7 @@ def prefix_matches(
     # a quarter of the memory for the true sequences, the rest for the rows that leave them
     row_bytes = length * reader.bytes_per_token()
     some_rows = max(1, memory_bytes * 3 // 4 // row_bytes)
+    bar = progress(total=count, desc=f"EL_{n}", unit="sequence", bar_format=FRACTIONS)
     for group in torch.arange(count, device=tokens.device).split(
         max(1, memory_bytes // 4 // row_bytes)
     ):
@@ -274,5 +277,8 @@ def prefix_matches(
             good = decode(reader, steps, some, truth[part], n, ends)
             chains.text[part] = some.text
             finite[group[some.sequence[~good]]] = False
+            bar.update(len(group) * len(part) / len(todo))
         matches[group] = count_matches(chains, truth, n, len(group)).to(matches.dtype)
+        bar.update(int(group[-1]) + 1 - bar.n)
+    bar.close()
     return matches, finite

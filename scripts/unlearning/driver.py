@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from unlearning import sharding, unlearners
+from unlearning import unlearners
 from unlearning.learner import Learner
 from unlearning.memorization import extraction_likelihood, score_tokens
+from unlearning.progress import progress
 from unlearning.request import Request
 
 
@@ -100,9 +100,7 @@ def unlearn(
     steps = unlearners.load(method).unlearn(learner, request, settings)
     next(steps)
     status, phases, history = "cap", [], []
-    with tqdm(
-        total=max_epochs, desc=label, unit="epoch", mininterval=5, disable=sharding.rank() > 0
-    ) as bar:
+    with progress(total=max_epochs, desc=label, unit="epoch", delay=0) as bar:
         for epoch in range(max_epochs + 1):
             scores = score_tokens(model, request.forget, moments=False)
             history.append(_measurement(epoch, scores.ma, scores.loss))

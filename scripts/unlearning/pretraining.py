@@ -19,11 +19,11 @@ import transformers
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedTokenizerBase
 
 from unlearning.errors import InputError
 from unlearning.files import remove, replacing
+from unlearning.progress import progress
 from unlearning.settings.pretraining import PretrainingSettings
 
 
@@ -62,7 +62,6 @@ def pretrain(
     work: Path | str,
     device: str = "cpu",
     checkpoint_seconds: float = 20.0,
-    progress: bool = False,
 ) -> GPTNeoForCausalLM:
     """Train one model for one pass over the rows.
 
@@ -77,7 +76,6 @@ def pretrain(
             start. Nothing is left there at the end.
         device: "cpu" or a CUDA device.
         checkpoint_seconds: time between checkpoints.
-        progress: whether to show a progress bar.
 
     Returns:
         the model in float32 on `device`, in evaluation mode.
@@ -106,8 +104,7 @@ def pretrain(
     done = _load_checkpoint(checkpoint, key, model, optimizer)
     saved = time.monotonic()
     model.train()
-    bar = tqdm(total=steps, initial=done, desc="pretraining", unit="step", disable=not progress)
-    with bar:
+    with progress(total=steps, initial=done, desc="pretraining", unit="step") as bar:
         for step in range(done, steps):
             chosen = order[step * settings.batch_size : (step + 1) * settings.batch_size]
             batch = torch.from_numpy(rows[chosen].astype(np.int64)).to(device)

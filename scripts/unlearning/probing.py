@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from unlearning import attacks
 from unlearning.memorization import TokenScores, score_tokens
+from unlearning.progress import progress
 from unlearning.settings import settings_class
 from unlearning.stepping import slice_rows
 
@@ -92,7 +93,7 @@ def probe(target: Target, *, per_forget_set: bool | None = None) -> pd.DataFrame
         Columns `COLUMNS`. Values are NaN where the model's outputs are not finite numbers.
     """
     parts = [pd.DataFrame(columns=COLUMNS)]
-    for name, values in target.settings.attacks.items():
+    for name, values in progress(target.settings.attacks.items(), unit="attack"):
         attack = attacks.load(name)
         if per_forget_set in (None, attack.PER_FORGET_SET):
             found = attack.probe(target, attacks.settings_of(name, values))

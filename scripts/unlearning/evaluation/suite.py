@@ -52,6 +52,7 @@ from unlearning.errors import InputError
 from unlearning.evaluation.items import Task, check_tasks, read_items
 from unlearning.evaluation.scoring import words
 from unlearning.memorization import reader_of, score_hidden
+from unlearning.progress import progress
 
 TASK_FILES = Path(__file__).parent / "tasks"
 PUBLISHED_WINDOW = 512  # tokens
@@ -151,7 +152,8 @@ def evaluate(
     with _quiet(), torch.no_grad():
         finite = all(bool(weight.isfinite().all()) for weight in model.parameters())
         engine = _Engine(model, suite, batch_size) if finite else None
-        tables = [_score(loaded, engine) for loaded in suite.tasks]
+        tasks = progress(suite.tasks, desc="NLP suite", unit="task")
+        tables = [_score(loaded, engine) for loaded in tasks]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -311,7 +313,8 @@ class _Engine(HFLM):
             rows.setdefault(tuple(text), []).append(i)
         order = sorted(rows, key=len, reverse=True)
         answers: list[tuple[float, bool]] = [(math.nan, False)] * len(requests)
-        for first in range(0, len(order), self.batch_size):
+        starts = range(0, len(order), self.batch_size)
+        for first in progress(starts, desc="log-likelihoods", unit="batch"):
             batch = order[first : first + self.batch_size]
             tokens = torch.zeros(len(batch), len(batch[0]), dtype=torch.int64)
             for row, text in zip(tokens, batch, strict=True):
