@@ -178,9 +178,7 @@ def main() -> None:
     sizes, seeds = config["forget_sets"]["sizes"], config["forget_sets"]["seeds"]
     each = len(config["unlearners"]) * len(seeds)
     cells = each * len(sizes)
-    print(
-        f"\n{len(machines)} kind(s) of machine with measured rates; {EPOCHS} epochs a run assumed"
-    )
+    print(f"\n{EPOCHS} epochs a run and the rates of a machine '(assumed)' are assumptions")
     total = dict.fromkeys((machine["machine"] for machine in machines), 0.0)
     for name, model in config["models"].items():
         count = parameters_of(name, model, vocabulary)

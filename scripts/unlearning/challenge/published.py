@@ -9,6 +9,7 @@ import io
 import json
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +241,7 @@ def _download(url: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             return answer.read()
-    except OSError as error:
+    except (OSError, HTTPException) as error:  # the second if it breaks off in the middle
         raise InputError(
             f"{url}: cannot be downloaded ({error}); try again, or give a mirror"
         ) from None
