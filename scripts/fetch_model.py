@@ -59,16 +59,12 @@ def take(folder: Path, target: Path) -> None:
 
 def download(name: str, revision: str, target: Path) -> None:
     """The files at one commit; a download that was cut goes on where it stopped."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub import snapshot_download  # slow to import, and a folder does without
 
-    try:
+    from unlearning.hub import asking
+
+    with asking(f"{name} at {revision}", "models.<name>.folder"):
         cached = snapshot_download(name, revision=revision, allow_patterns=list(WANTED))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise InputError(
-            f"{name} at {revision}: cannot be downloaded ({str(error).splitlines()[0]});"
-            " try again, or give models.<name>.folder"
-        ) from None
     take(Path(cached), target)
 
 

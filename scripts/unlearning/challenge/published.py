@@ -18,6 +18,7 @@ import pandas as pd
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from unlearning.errors import InputError
+from unlearning.hub import asking
 
 TIMEOUT = 60  # seconds without an answer
 
@@ -196,7 +197,8 @@ def read_rows(task: str, mirror: Path | str | None) -> list[dict[str, Any]]:
 def read_tokenizer(mirror: Path | str | None) -> PreTrainedTokenizerBase:
     """GPT-2's tokenizer, which GPT-Neo shares and the challenge's rows are in."""
     if mirror is None:
-        return AutoTokenizer.from_pretrained(TOKENIZER[0], revision=TOKENIZER[1])
+        with asking(f"huggingface.co/{TOKENIZER[0]} at {TOKENIZER[1][:7]}", "a mirror"):
+            return AutoTokenizer.from_pretrained(TOKENIZER[0], revision=TOKENIZER[1])
     folder = Path(mirror) / "gpt2-tokenizer"
     for name in ("vocab.json", "merges.txt"):
         if not (folder / name).is_file():
@@ -250,15 +252,10 @@ def _download(url: str) -> bytes:
 def _from_hub(source: Hub) -> list[dict[str, Any]]:
     import datasets  # slow to import, and a mirror does without
 
-    try:
+    with asking(str(source), "a mirror"):
         table = datasets.load_dataset(
             source.repository, source.config, split=source.split, revision=source.revision
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{source}: cannot be loaded ({str(error).splitlines()[0]}); try again, or give"
-            " a mirror"
-        ) from None
     return table.to_list()
 
 
