@@ -510,6 +510,9 @@ def test_a_masked_model_that_is_none_is_named(memorizing, tmp_path):
         neighbour.probe(target(memorizing), options)
     with pytest.raises(InputError, match="cannot be loaded"):
         neighbour.probe(target(memorizing, tokenizer=tmp_path), options)
+    named = neighbour.Settings(masked_model="owner/name")
+    with pytest.raises(InputError, match="owner/name: no such folder"):
+        neighbour.probe(target(memorizing, tokenizer=tmp_path), named)
 
 
 def test_a_sequence_that_is_all_suffix_is_named():

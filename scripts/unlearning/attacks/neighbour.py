@@ -13,6 +13,7 @@ have fewer or more tokens than the sequence, and log-likelihoods are taken per t
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -140,6 +141,8 @@ def masked_rewrites(target: Target, settings: Settings) -> list[list[list[int]]]
     where = f"attacks.neighbour.masked_model: {settings.masked_model}"
     if target.tokenizer is None:
         raise InputError(f"{where}: its rewrites pass through text; give the model's tokenizer")
+    if not Path(settings.masked_model).is_dir():  # a name on the hub would have no revision
+        raise InputError(f"{where}: no such folder; download the model and give the folder")
     try:
         words = AutoTokenizer.from_pretrained(settings.masked_model)
         model = AutoModelForMaskedLM.from_pretrained(settings.masked_model, use_safetensors=True)
