@@ -1,9 +1,13 @@
-"""Where a run's time goes: CPU seconds by stage, and inside one evaluation.
+"""Where a run's time goes: CPU seconds by stage, now and with the published loop for EL.
+
+    python benchmarks/stages.py    # after `make demo`
 
 The stages come from Snakemake's benchmark files of a finished run (user and system seconds of a
-job, as Snakemake samples them). The parts of one evaluation are measured here, on an original
-model: the teacher-forced pass, the extraction likelihood, the NLP suite; and, for comparison, the
-extraction likelihood by the published loop, on a sample of the prefix lengths.
+job, as Snakemake samples them). What scoring takes of them is measured here, on each original
+model: the teacher-forced pass, the extraction likelihood, the NLP suite; and, on a sample of the
+prefix lengths, the extraction likelihood by the published loop. Times the number of sequences that
+the stages scored, that is the part of the extraction likelihood, and what it would be with that
+loop. (Unlearned models know less, so that theirs takes a little longer either way.)
 """
 
 import argparse
@@ -39,8 +43,19 @@ def stages(folder: Path) -> pd.DataFrame:
         for path in sorted(folder.rglob("*.tsv"))
     ]
     table = pd.DataFrame(rows, columns=["stage", "cpu_s"]).groupby("stage")["cpu_s"]
-    table = table.agg(jobs="size", cpu_s="sum").sort_values("cpu_s", ascending=False)
-    return table.assign(share=table["cpu_s"] / table["cpu_s"].sum()).reset_index()
+    return table.agg(jobs="size", cpu_s="sum").sort_values("cpu_s", ascending=False)
+
+
+def scored(results: Path, model: str) -> dict[str, int]:
+    """By stage, how many sequences' extraction likelihood was measured for one model."""
+    tables = {
+        "score_original": [results / "original" / model / "scores.parquet"],
+        "evaluate": sorted((results / "unlearned" / model).rglob("scores.parquet")),
+    }
+    return {
+        stage: sum(int(pd.read_parquet(path)["el"].notna().sum()) for path in paths)
+        for stage, paths in tables.items()
+    }
 
 
 def cpu_seconds(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -50,10 +65,8 @@ def cpu_seconds(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - begin, result
 
 
-def evaluation(
-    model: Path, results: Path, settings: MeasurementSettings, sample: int
-) -> dict[str, float]:
-    """CPU seconds of each part of evaluating one model."""
+def scoring(model: Path, results: Path, settings: MeasurementSettings, sample: int) -> pd.Series:
+    """CPU seconds of each part of scoring one model on all sequences of the run."""
     loaded = load_model(model, torch.device("cpu")).eval()
     tokenizer = load_tokenizer(model)
     rows = torch.from_numpy(tokens_of(read_sequences(results / "sequences.parquet")))
@@ -72,26 +85,36 @@ def evaluation(
     batch = best_batch(case, "cpu")
     took, _ = cpu_seconds(lambda: published_el(case, settings.ngram, prefixes, batch))
     parts["extraction likelihood, published loop"] = took * (length - 1) / len(prefixes)
-    return parts | {"MA": float(scores.ma.mean())}
+    return pd.Series(parts | {"sequences": len(rows), "MA": float(scores.ma.mean())})
 
 
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--benchmarks", type=Path, help="logs/<run>/benchmarks of a finished run")
-    parser.add_argument("--results", type=Path, default=Path("results/demo"))
     parser.add_argument("--config", type=Path, default=Path("config/config.yaml"))
-    parser.add_argument("--models", nargs="*", type=Path, help="model folders to evaluate")
     parser.add_argument("--sample", type=int, default=5, help="prefix lengths of the slow loop")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.benchmarks:
-        print(stages(options.benchmarks).round({"cpu_s": 1, "share": 3}).to_string(index=False))
-    settings = MeasurementSettings(**yaml.safe_load(options.config.read_text())["measurement"])
-    for model in options.models or ():
-        print(f"\n{model}")
-        for part, value in evaluation(model, options.results, settings, options.sample).items():
-            print(f"  {part:40} {value:8.2f}")
+    config = yaml.safe_load(options.config.read_text())
+    settings = MeasurementSettings(**config["measurement"])
+    results = Path("results") / config["run"]
+    models = sorted((results / "models").iterdir())
+    parts = pd.DataFrame(
+        {model.name: scoring(model, results, settings, options.sample) for model in models}
+    )
+    table = stages(Path("logs") / config["run"] / "benchmarks")
+    table["of_it_el"], table["published_loop"] = 0.0, table["cpu_s"]
+    ours, theirs = "extraction likelihood", "extraction likelihood, published loop"
+    for name, taken in parts.items():
+        for stage, count in scored(results, name).items():
+            share = count / taken["sequences"]
+            table.loc[stage, "of_it_el"] += share * taken[ours]
+            table.loc[stage, "published_loop"] += share * (taken[theirs] - taken[ours])
+    table.loc["together"] = table.sum()
+    print("CPU seconds by stage: now, what of it is EL, and all with the published loop for EL")
+    print(table.round(0).astype(int).to_string())
+    print("\nCPU seconds of scoring an original model on all sequences")
+    print(parts.round(2).to_string())
 
 
 if __name__ == "__main__":
