@@ -8,12 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoConfig,
     GPTNeoForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MambaConfig,
@@ -205,14 +209,32 @@ def mamba() -> MambaForCausalLM:
     )
 
 
+def bloom() -> BloomForCausalLM:
+    return BloomForCausalLM(
+        BloomConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            n_layer=2,
+            n_head=2,
+            initializer_range=0.4,
+            eos_token_id=None,
+            **IDS,
+        )
+    )
+
+
 OTHERS = {
     "gpt2": gpt2,
+    "bloom, biases for distance": bloom,
     "llama": lambda: grouped(LlamaConfig, LlamaForCausalLM),
     "mistral, window": lambda: grouped(MistralConfig, MistralForCausalLM, sliding_window=4),
     "gemma2, capped logits": lambda: grouped(
         Gemma2Config, Gemma2ForCausalLM, sliding_window=4, final_logit_softcapping=2.0
     ),
     "mamba, no keys": mamba,
+    "lfm2, convolutions": lambda: grouped(
+        Lfm2Config, Lfm2ForCausalLM, layer_types=["conv", "full_attention"]
+    ),
 }
 
 

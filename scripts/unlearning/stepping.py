@@ -24,6 +24,8 @@ from typing_extensions import override
 LayerStates = tuple[Tensor, ...]
 
 BLOCK = 256  # tokens; in a search for the greatest logit
+# kinds of layers that keep keys and values; convolutions and the like keep something else
+ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
 class Reader:
@@ -179,6 +181,8 @@ class LibraryReader(Reader):
         """Whether all that a prefix leaves behind is one key and value per token and layer."""
         accepts = inspect.signature(self.model.base_model.forward).parameters
         if self.model._is_stateful or "past_key_values" not in accepts:
+            return False
+        if not ATTENTION.issuperset(getattr(self.model.config, "layer_types", None) or ()):
             return False
         _, prefix = self._read_cached(
             torch.zeros(1, 2, dtype=torch.int64, device=self.model.device)
