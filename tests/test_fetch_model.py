@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 import fetch_model
 from unlearning.corpus.tokens import train_tokenizer
 from unlearning.errors import InputError
+from unlearning.models import load_model
 
 SCRIPT = Path(__file__).parents[1] / "scripts/fetch_model.py"
 
@@ -63,6 +65,20 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     done = fetch(tmp_path / "model", folder=str(tmp_path / "nowhere"))
     assert done.returncode == 2
     assert f"error: {tmp_path / 'nowhere'}: no such folder" in done.stderr
+
+
+def test_weights_that_are_cut_short_or_incomplete_are_named(folder):
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="given: no model can be loaded"):
+        load_model(folder, torch.device("cpu"))
+    weights = {name: value for name, value in load(whole).items() if "c_fc.weight" not in name}
+    save_file(weights, path, {"format": "pt"})
+    with pytest.raises(InputError, match="given: its weights lack transformer.h.0.mlp.c_fc.weight"):
+        load_model(folder, torch.device("cpu"))
+    path.write_bytes(whole)
+    assert load_model(folder, torch.device("cpu")).num_parameters() > 0
 
 
 def test_the_hub_is_asked_for_one_commit_and_no_pickles(monkeypatch, folder, tmp_path):

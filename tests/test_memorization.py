@@ -561,3 +561,11 @@ def test_suffix_loss_is_that_of_the_last_tokens_alone(suffix):
             -float(reference.next_log_probs(model, row[:t])[row[t]]) for t in range(9 - suffix, 9)
         ]
         assert value == pytest.approx(sum(terms) / suffix, abs=1e-5)
+
+
+def test_no_sequence_has_no_scores():
+    model, none = neo(2, 4), np.zeros((0, 8), dtype=np.int64)
+    scores = score_tokens(model, none)
+    assert scores.ma.shape == (0,)
+    assert extraction_likelihood(model, none, 3, scores=scores).shape == (0,)
+    assert extraction_likelihood(model, none, 3).shape == (0,)

@@ -279,6 +279,7 @@ def prefix_matches(
             finite[group[some.sequence[~good]]] = False
             bar.update(len(group) * len(part) / len(todo))
         matches[group] = count_matches(chains, truth, n, len(group)).to(matches.dtype)
-        bar.update(int(group[-1]) + 1 - bar.n)
+        if not len(todo):
+            bar.update(len(group))
     bar.close()
     return matches, finite

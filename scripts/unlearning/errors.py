@@ -12,6 +12,11 @@ class InputError(ValueError):
     """
 
 
+def first_line(error: Exception) -> str:
+    """What a library's error says, its first line; its name if it says nothing."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
     """What to do about a name that does not exist: the nearest one, or which there are.
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from huggingface_hub.errors import HTTPError
 
-from unlearning.errors import InputError
+from unlearning.errors import InputError, first_line
 
 
 @contextmanager
@@ -22,7 +22,6 @@ def asking(what: str, instead: str) -> Iterator[None]:
     try:
         yield
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
         raise InputError(
-            f"{what}: cannot be downloaded ({reason}); try again, or give {instead}"
+            f"{what}: cannot be downloaded ({first_line(error)}); try again, or give {instead}"
         ) from None

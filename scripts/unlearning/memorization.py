@@ -233,6 +233,8 @@ def extraction_likelihood(
         on_gpu = rows.device.type == "cuda"
         memory_bytes = torch.cuda.mem_get_info(rows.device)[0] // 4 if on_gpu else 2**28
         memory_bytes = least(memory_bytes, rows.device)  # processes of one model keep step
+    if not len(rows):
+        return np.zeros(0)
     reader = reader_of(model)
     with without_gradients(reader):
         matches, finite = prefix_matches(reader, rows, greedy, n, memory_bytes)

@@ -4,10 +4,11 @@ import resource
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
-from unlearning.errors import InputError
+from unlearning.errors import InputError, first_line
 from unlearning.gpus import take
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -41,15 +42,21 @@ def load_model(
     it moves by a token a sequence), and the small updates of task arithmetic vanish in bfloat16.
 
     Raises:
-        InputError: the folder holds no model with safetensors weights.
+        InputError: the folder holds no model with safetensors weights, or not all of its weights.
     """
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError) as error:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(
-            f"{folder}: no model can be loaded ({str(error).splitlines()[0]});"
+            f"{folder}: no model can be loaded ({first_line(error)});"
             " give a folder with config.json and model.safetensors"
         ) from None
+    if found["missing_keys"]:  # the library would draw them at random
+        raise InputError(
+            f"{folder}: its weights lack {min(found['missing_keys'])}; give the whole model"
+        )
     return model.to(device).eval()
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from unlearning.attacks import Reason
-from unlearning.errors import InputError
+from unlearning.errors import InputError, first_line
 from unlearning.settings import settings_class
 
 if TYPE_CHECKING:
@@ -147,8 +147,9 @@ def masked_rewrites(target: Target, settings: Settings) -> list[list[list[int]]]
         words = AutoTokenizer.from_pretrained(settings.masked_model)
         model = AutoModelForMaskedLM.from_pretrained(settings.masked_model, use_safetensors=True)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{where}: cannot be loaded ({reason}); give a folder with it") from None
+        raise InputError(
+            f"{where}: cannot be loaded ({first_line(error)}); give a folder with it"
+        ) from None
     if words.mask_token_id is None:
         raise InputError(f"{where}: its tokenizer has no mask token; give a masked model")
     model = model.to(target.tokens.device).eval()

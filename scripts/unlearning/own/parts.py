@@ -15,7 +15,7 @@ from unlearning.challenge.published import read_rows as published_rows
 from unlearning.challenge.tasks import items_of
 from unlearning.corpus import Corpus
 from unlearning.corpus.tokens import encode, first_within, pack, stretches
-from unlearning.errors import InputError
+from unlearning.errors import InputError, first_line
 from unlearning.evaluation.items import check_item
 from unlearning.own.files import Row, read_rows
 from unlearning.sequences import draw_forget_sets, table_of
@@ -163,10 +163,9 @@ def reader_of(models: Mapping[str, Path], length: int) -> Reader:
             tokenizer = AutoTokenizer.from_pretrained(str(folder))
             config = AutoConfig.from_pretrained(str(folder)).get_text_config()
         except (OSError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
             raise InputError(
-                f"models.{name}: its tokenizer or config.json cannot be loaded ({reason}); give a"
-                " model folder that transformers can load"
+                f"models.{name}: its tokenizer or config.json cannot be loaded"
+                f" ({first_line(error)}); give a model folder that transformers can load"
             ) from None
         if tokenizer.eos_token_id is None:
             raise InputError(
