@@ -174,12 +174,8 @@ def score_tokens(
             hidden = reader.hidden(batch[:, :-1])[:, -predicted:].flatten(0, 1)
             scored = score_hidden(reader, hidden, batch[:, -predicted:].flatten(), moments)
             for part, values in zip(parts, scored, strict=True):
-                part.append(values.view(len(batch), -1))
-    arrays = [
-        torch.cat(part).cpu().numpy() if part else np.zeros((0, predicted), dtype)
-        for part, dtype in zip(parts, (bool, np.int64, *[np.float32] * 3), strict=True)
-    ]
-    return TokenScores(*arrays)
+                part.append(values.view(len(batch), predicted))
+    return TokenScores(*(torch.cat(part).cpu().numpy() for part in parts))
 
 
 def memorization_accuracy(model: PreTrainedModel, tokens: ArrayLike) -> np.ndarray:
