@@ -178,7 +178,10 @@ def main() -> None:
     sizes, seeds = config["forget_sets"]["sizes"], config["forget_sets"]["seeds"]
     each = len(config["unlearners"]) * len(seeds)
     cells = each * len(sizes)
-    print(f"\n{EPOCHS} epochs a run and the rates of a machine '(assumed)' are assumptions")
+    print(
+        f"\nAssumed: {EPOCHS} epochs a run, and the rates of machines that say so. To measure yours:"
+        "\n  python benchmarks/rates.py --device cuda --json benchmarks/rates.json"
+    )
     total = dict.fromkeys((machine["machine"] for machine in machines), 0.0)
     for name, model in config["models"].items():
         count = parameters_of(name, model, vocabulary)
