@@ -179,7 +179,7 @@ def main() -> None:
     each = len(config["unlearners"]) * len(seeds)
     cells = each * len(sizes)
     print(
-        f"\nAssumed: {EPOCHS} epochs a run, and the rates of machines that say so. To measure yours:"
+        f"\nAssumed: {EPOCHS} epochs a run, and the rates where it says so. To measure yours:"
         "\n  python benchmarks/rates.py --device cuda --json benchmarks/rates.json"
     )
     total = dict.fromkeys((machine["machine"] for machine in machines), 0.0)
