@@ -104,7 +104,8 @@ def unlearn(
         for epoch in range(max_epochs + 1):
             scores = score_tokens(model, request.forget, moments=False)
             history.append(_measurement(epoch, scores.ma, scores.loss))
-            bar.set_postfix(mean_ma=f"{scores.ma.mean():.3f}", max_ma=f"{scores.ma.max():.3f}")
+            seen = {"mean_ma": f"{scores.ma.mean():.3f}", "max_ma": f"{scores.ma.max():.3f}"}
+            bar.set_postfix(seen, refresh=False)
             if not (np.isfinite(scores.loss).all() and learner.is_finite()):
                 status = "diverged"
                 break

@@ -113,7 +113,7 @@ def pretrain(
             loss = _train_step(model, optimizer, batch, settings.clip, precision)
             bar.update()
             if step % 50 == 0:
-                bar.set_postfix(loss=f"{float(loss):.3f}")
+                bar.set_postfix(loss=f"{float(loss):.3f}", refresh=False)
             if time.monotonic() - saved >= checkpoint_seconds:
                 _save_checkpoint(checkpoint, key, model, optimizer, step + 1)
                 saved = time.monotonic()
