@@ -32,6 +32,8 @@ from unlearning.models import load_model, load_tokenizer
 from unlearning.sequences import read_sequences, tokens_of
 from unlearning.settings.measurement import MeasurementSettings
 
+OURS, PUBLISHED = "extraction likelihood", "extraction likelihood, published loop"
+
 
 def stages(folder: Path) -> pd.DataFrame:
     """Jobs and CPU seconds by rule, from the benchmark files below `folder`; longest first."""
@@ -73,7 +75,7 @@ def scoring(model: Path, results: Path, settings: MeasurementSettings, sample: i
     suite = suite_of(settings, results / "corpus" / "tasks", tokenizer)
     parts = {}
     parts["teacher-forced pass"], scores = cpu_seconds(lambda: score_tokens(loaded, rows))
-    parts["extraction likelihood"], _ = cpu_seconds(
+    parts[OURS], _ = cpu_seconds(
         lambda: extraction_likelihood(loaded, rows, settings.ngram, scores=scores)
     )
     parts["NLP suite"], _ = cpu_seconds(
@@ -84,7 +86,7 @@ def scoring(model: Path, results: Path, settings: MeasurementSettings, sample: i
     prefixes = range(1 + step // 2, length, step)  # the middles of equal stretches
     batch = best_batch(case, "cpu")
     took, _ = cpu_seconds(lambda: published_el(case, settings.ngram, prefixes, batch))
-    parts["extraction likelihood, published loop"] = took * (length - 1) / len(prefixes)
+    parts[PUBLISHED] = took * (length - 1) / len(prefixes)
     return pd.Series(parts | {"sequences": len(rows), "MA": float(scores.ma.mean())})
 
 
@@ -104,12 +106,11 @@ def main() -> None:
     )
     table = stages(Path("logs") / config["run"] / "benchmarks")
     table["of_it_el"], table["published_loop"] = 0.0, table["cpu_s"]
-    ours, theirs = "extraction likelihood", "extraction likelihood, published loop"
     for name, taken in parts.items():
         for stage, count in scored(results, name).items():
             share = count / taken["sequences"]
-            table.loc[stage, "of_it_el"] += share * taken[ours]
-            table.loc[stage, "published_loop"] += share * (taken[theirs] - taken[ours])
+            table.loc[stage, "of_it_el"] += share * taken[OURS]
+            table.loc[stage, "published_loop"] += share * (taken[PUBLISHED] - taken[OURS])
     table.loc["together"] = table.sum()
     print("CPU seconds by stage: now, what of it is EL, and all with the published loop for EL")
     print(table.round(0).astype(int).to_string())
