@@ -5,10 +5,7 @@ import hashlib
 import json
 import re
 import shutil
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -17,6 +14,7 @@ import torch
 from transformers import GPTNeoConfig, GPTNeoForCausalLM
 
 import reference_suite
+from doubles.hub import serving
 from samples import MIRROR, needs_samples
 from unlearning.challenge import published
 from unlearning.challenge.parts import draw_order, prepare
@@ -200,43 +198,30 @@ def test_without_a_network_the_source_is_named(monkeypatch):
         read_matrix("train", None)
 
 
-class _Server(SimpleHTTPRequestHandler):
-    """A server that breaks off in the middle of some files."""
-
-    def log_message(self, *_):
-        pass
-
-    def copyfile(self, source, outputfile):
-        content = source.read()
-        outputfile.write(content[: len(content) // 2] if "suffix" in self.path else content)
-
-
 @pytest.fixture
 def server(mirror, monkeypatch):
-    """The sources of the validation rows stand in for the mirror's files, over a real server."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Server, directory=mirror)) as running:
-        Thread(target=running.serve_forever, daemon=True).start()
-        root = f"http://127.0.0.1:{running.server_port}"
+    """A server of the mirror's files that stands in for the sources of the validation rows."""
+    with serving(mirror) as running:
         for name in list(published.SOURCES):
             if "val_" in name:
-                monkeypatch.setitem(published.SOURCES, name, published.Web((f"{root}/{name}",)))
-        yield mirror
-        running.shutdown()
+                source = published.Web((f"{running.url}/{name}",))
+                monkeypatch.setitem(published.SOURCES, name, source)
+        yield running
 
 
 def test_a_download_that_breaks_off_is_one_line(server):
+    server.break_off = {"val_suffix.npy"}
     with pytest.raises(InputError, match="val_suffix.npy: cannot be downloaded.*mirror"):
         read_matrix("val", None)
 
 
 def test_a_file_that_the_source_lacks_is_one_line(server):
-    (server / "extraction/val_prefix.npy").unlink()
+    (server.folder / "extraction/val_prefix.npy").unlink()
     with pytest.raises(InputError, match="val_prefix.npy: cannot be downloaded.*404"):
         read_matrix("val", None)
 
 
 def test_a_download_is_judged_as_a_mirror_is(server, monkeypatch):
-    monkeypatch.setattr(_Server, "copyfile", SimpleHTTPRequestHandler.copyfile)
     with pytest.raises(InputError, match="val_.*the MD5 of the rows is .* published 318d6f3d"):
         read_matrix("val", None)
     zeros = np.zeros((1000, 200), dtype=np.uint16)

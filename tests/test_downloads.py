@@ -165,10 +165,9 @@ def publish(folder: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
         if name.endswith(".jsonl"):
             rows = [json.loads(line) for line in sample.read_text().splitlines()]
-            back = {
-                ours: theirs for theirs, ours in published._RENAMED.get(sample.stem, {}).items()
-            }
-            rows = [{back.get(key, key): value for key, value in row.items()} for row in rows]
+            if sample.stem == "mathqa":
+                theirs = {"Problem": "question", "correct": "answer"}
+                rows = [{theirs.get(key, key): value for key, value in row.items()} for row in rows]
             if len(paths) > 1:
                 rows = {str(i): row for i, row in enumerate(rows)}
                 paths[1].write_text(json.dumps(dict.fromkeys(rows, "yes")))

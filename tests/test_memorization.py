@@ -161,77 +161,43 @@ def test_rows_that_end_leave_the_batch(monkeypatch, name):
     assert any(0 < kept < before - 2 for kept, before in sizes)
 
 
-def gpt2() -> GPT2LMHeadModel:
-    return GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=VOCABULARY,
-            n_embd=16,
-            n_layer=2,
-            n_head=2,
-            n_positions=32,
-            initializer_range=0.4,
-            eos_token_id=None,
-            **IDS,
-        )
+def made(config: type, model: type, **sizes: object) -> PreTrainedModel:
+    """A small model with logits far enough apart and without an end-of-text token."""
+    return model(
+        config(vocab_size=VOCABULARY, initializer_range=0.4, eos_token_id=None, **IDS, **sizes)
     )
 
 
 def grouped(config: type, model: type, **extra: object) -> PreTrainedModel:
     """A small model of the Llama family with grouped attention."""
-    return model(
-        config(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=4,
-            initializer_range=0.4,
-            eos_token_id=None,
-            **IDS,
-            **extra,
-        )
-    )
-
-
-def mamba() -> MambaForCausalLM:
-    return MambaForCausalLM(
-        MambaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            state_size=4,
-            num_hidden_layers=2,
-            initializer_range=0.4,
-            eos_token_id=None,
-            **IDS,
-        )
-    )
-
-
-def bloom() -> BloomForCausalLM:
-    return BloomForCausalLM(
-        BloomConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            n_layer=2,
-            n_head=2,
-            initializer_range=0.4,
-            eos_token_id=None,
-            **IDS,
-        )
+    return made(
+        config,
+        model,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=4,
+        **extra,
     )
 
 
 OTHERS = {
-    "gpt2": gpt2,
-    "bloom, biases for distance": bloom,
+    "gpt2": lambda: made(
+        GPT2Config, GPT2LMHeadModel, n_embd=16, n_layer=2, n_head=2, n_positions=32
+    ),
+    "bloom, biases for distance": lambda: made(
+        BloomConfig, BloomForCausalLM, hidden_size=16, n_layer=2, n_head=2
+    ),
     "llama": lambda: grouped(LlamaConfig, LlamaForCausalLM),
     "mistral, window": lambda: grouped(MistralConfig, MistralForCausalLM, sliding_window=4),
     "gemma2, capped logits": lambda: grouped(
         Gemma2Config, Gemma2ForCausalLM, sliding_window=4, final_logit_softcapping=2.0
     ),
-    "mamba, no keys": mamba,
+    "mamba, no keys": lambda: made(
+        MambaConfig, MambaForCausalLM, hidden_size=16, state_size=4, num_hidden_layers=2
+    ),
     "lfm2, convolutions": lambda: grouped(
         Lfm2Config, Lfm2ForCausalLM, layer_types=["conv", "full_attention"]
     ),
