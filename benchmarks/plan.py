@@ -20,9 +20,9 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from unlearning.configuration import check, source_of
-from unlearning.console import run
-from unlearning.errors import InputError
-from unlearning.own.files import read_rows
+from unlearning.data.own.files import read_rows
+from unlearning.jobs.console import run
+from unlearning.jobs.errors import InputError
 
 EPOCHS = 20  # published runs of gradient ascent stop after 8 to 17
 DECODED = 0.7  # share of a sequence's prefixes that leave the text at a memorization of 0.3

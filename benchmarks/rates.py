@@ -21,9 +21,9 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from unlearning.files import write_json
-from unlearning.learner import Learner
-from unlearning.memorization import extraction_likelihood, score_tokens
+from unlearning.jobs.files import write_json
+from unlearning.memorization.scoring import extraction_likelihood, score_tokens
+from unlearning.unlearners.learner import Learner
 
 # the published shapes
 SHAPES = {

@@ -5,7 +5,7 @@ Trains one small GPT-Neo, in this process, until it has memorized 32 sequences t
 
 (a) the published way: for every prefix length one `generate` call with a key-value cache over a
     batch of sequences, then a count of n-grams in Python, at the best of several batch sizes;
-(b) `unlearning.memorization.extraction_likelihood`.
+(b) `unlearning.memorization.scoring.extraction_likelihood`.
 
 Both run interleaved: the prefix lengths of (a) are dealt into as many parts as there are
 repetitions, and (b) runs once, whole, after each part. The ratio is the sum of (a) over the mean
@@ -33,8 +33,8 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from unlearning.files import write_json
-from unlearning.memorization import extraction_likelihood, score_tokens
+from unlearning.jobs.files import write_json
+from unlearning.memorization.scoring import extraction_likelihood, score_tokens
 
 LEVELS = (0.3, 0.6, 0.9, 0.99)
 

@@ -25,11 +25,12 @@ from scoring import Case, best_batch, published_el
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
+from unlearning.data.sequences import read_sequences
 from unlearning.evaluation import evaluate
-from unlearning.measurement import suite_of
-from unlearning.memorization import extraction_likelihood, score_tokens
-from unlearning.models import load_model, load_tokenizer
-from unlearning.sequences import read_sequences, tokens_of
+from unlearning.evaluation.measurement import suite_of
+from unlearning.memorization.rows import tokens_of
+from unlearning.memorization.scoring import extraction_likelihood, score_tokens
+from unlearning.models.loading import load_model, load_tokenizer
 from unlearning.settings.measurement import MeasurementSettings
 
 OURS, PUBLISHED = "extraction likelihood", "extraction likelihood, published loop"

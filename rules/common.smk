@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from unlearning import attacks
 from unlearning.configuration import check, source_of
-from unlearning.errors import InputError
-from unlearning.files import replacing
-from unlearning.gpus import JOBS_PER_GPU
-from unlearning.locks import hold
-from unlearning.sources import digests, sources
+from unlearning.jobs.errors import InputError
+from unlearning.jobs.files import replacing
+from unlearning.jobs.gpus import JOBS_PER_GPU
+from unlearning.jobs.locks import hold
+from unlearning.jobs.sources import digests, sources
 
 try:
     CONFIG = check(config)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from unlearning.analysis.tables import read_rows
 from unlearning.attacks.membership import attack_all
-from unlearning.console import read_settings, run
-from unlearning.files import write_parquet
+from unlearning.jobs.console import run
+from unlearning.jobs.files import write_parquet
+from unlearning.settings import read_settings
 from unlearning.settings.analysis import AttackSettings
-from unlearning.tables import read_rows
 
 
 def main() -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from unlearning.attack_suite import effects, exposed, scored, suite_table, together
-from unlearning.console import read_settings, run
-from unlearning.files import write_csv, write_parquet
-from unlearning.settings import settings_class
+from unlearning.analysis.attack_effects import effects, exposed, scored, suite_table, together
+from unlearning.analysis.tables import TableJob, read_rows, read_table
+from unlearning.jobs.console import run
+from unlearning.jobs.files import write_csv, write_parquet
+from unlearning.settings import read_settings, settings_class
 from unlearning.settings.analysis import AttackSettings
-from unlearning.tables import TableJob, read_rows, read_table
 
 
 @settings_class

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.console import run
-from unlearning.errors import InputError
-from unlearning.files import write_csv, write_parquet
-from unlearning.sequences import forget_set, read_sequences, roles
+from unlearning.data.sequences import forget_set, read_sequences, roles
+from unlearning.jobs.console import run
+from unlearning.jobs.errors import InputError
+from unlearning.jobs.files import write_csv, write_parquet
 
 KEYS = ["model", "forget_size", "unlearner", "seed"]
 MEMORIZATION = [*KEYS, "sequence_id", "split", "ma", "el", "loss", "verbatim_run"]

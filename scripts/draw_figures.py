@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.console import add_threads, read_settings, run
+from unlearning.analysis.tables import read_rows, read_table
 from unlearning.figures import FIGURES, FigureJob, save
-from unlearning.tables import read_rows, read_table
+from unlearning.jobs.console import add_threads, run
+from unlearning.settings import read_settings
 
 ROWS = ("sequences", "memorization", "membership", "history")
 TABLES = (

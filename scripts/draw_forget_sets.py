@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from unlearning.console import read_settings, run
-from unlearning.files import write_parquet
-from unlearning.sequences import draw_forget_sets, read_sequences
-from unlearning.settings import settings_class
+from unlearning.data.sequences import draw_forget_sets, read_sequences
+from unlearning.jobs.console import run
+from unlearning.jobs.files import write_parquet
+from unlearning.settings import read_settings, settings_class
 
 
 @settings_class

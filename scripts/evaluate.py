@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning import parts
-from unlearning.cells import Cell
-from unlearning.console import add_threads, limit_threads, read_settings, run
+from unlearning.data.sequences import forget_set, read_sequences, roles
 from unlearning.evaluation import evaluate
-from unlearning.files import replacing, write_parquet
-from unlearning.locks import work_alone
-from unlearning.measurement import measure, suite_of
-from unlearning.models import PRECISIONS, device_for, load_model, load_tokenizer
-from unlearning.progress import progress
-from unlearning.sequences import forget_set, read_sequences, roles
-from unlearning.settings import settings_class
+from unlearning.evaluation.measurement import measure, suite_of
+from unlearning.jobs import parts
+from unlearning.jobs.cells import Cell
+from unlearning.jobs.console import add_threads, limit_threads, run
+from unlearning.jobs.files import replacing, write_parquet
+from unlearning.jobs.locks import work_alone
+from unlearning.jobs.progress import progress
+from unlearning.jobs.sources import SCRIPTS, sources
+from unlearning.models.loading import PRECISIONS, device_for, load_model, load_tokenizer
+from unlearning.settings import read_settings, settings_class
 from unlearning.settings.measurement import MeasurementSettings
-from unlearning.sources import SCRIPTS, sources
 
 ENGINE = SCRIPTS / "unlearning" / "evaluation" / "tasks"
 

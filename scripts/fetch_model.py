@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from unlearning.console import read_settings, run
-from unlearning.errors import InputError
-from unlearning.files import link, replacing
-from unlearning.settings import settings_class
+from unlearning.jobs.console import run
+from unlearning.jobs.errors import InputError
+from unlearning.jobs.files import link, replacing
+from unlearning.settings import read_settings, settings_class
 
 # what a causal language model and its tokenizer are made of; no pickles, no code
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.model")
@@ -61,7 +61,7 @@ def download(name: str, revision: str, target: Path) -> None:
     """The files at one commit; a download that was cut goes on where it stopped."""
     from huggingface_hub import snapshot_download  # slow to import, and a folder does without
 
-    from unlearning.hub import asking
+    from unlearning.models.hub import asking
 
     with asking(f"{name} at {revision}", "models.<name>.folder"):
         cached = snapshot_download(name, revision=revision, allow_patterns=list(WANTED))

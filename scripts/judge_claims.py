@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from unlearning.claims import ClaimSettings, as_json, as_markdown, judge
-from unlearning.console import read_settings, run
-from unlearning.files import replacing, write_json
-from unlearning.tables import read_table
+from unlearning.analysis.claims import ClaimSettings, as_json, as_markdown, judge
+from unlearning.analysis.tables import read_table
+from unlearning.jobs.console import run
+from unlearning.jobs.files import replacing, write_json
+from unlearning.settings import read_settings
 
 
 def main() -> None:

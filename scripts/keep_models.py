@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.cards import card
-from unlearning.cells import Cell
-from unlearning.console import read_settings, run
-from unlearning.files import link, replacing
-from unlearning.settings import settings_class
-from unlearning.tables import KEYS
+from unlearning.analysis.tables import KEYS
+from unlearning.jobs.cells import Cell
+from unlearning.jobs.console import run
+from unlearning.jobs.files import link, replacing
+from unlearning.models.cards import card
+from unlearning.settings import read_settings, settings_class
 
 
 @settings_class

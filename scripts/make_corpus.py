@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from unlearning.console import add_threads, limit_threads, read_settings, run
-from unlearning.corpus import generate
-from unlearning.files import write_parquet
+from unlearning.data.corpus import generate
+from unlearning.jobs.console import add_threads, limit_threads, run
+from unlearning.jobs.files import write_parquet
+from unlearning.settings import read_settings
 from unlearning.settings.corpus import CorpusSettings
 
 

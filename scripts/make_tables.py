@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning import tables
-from unlearning.attack_suite import learned_success
-from unlearning.console import read_settings, run
-from unlearning.files import write_csv
-from unlearning.settings import settings_class
+from unlearning.analysis import tables
+from unlearning.analysis.attack_effects import learned_success
+from unlearning.analysis.solution_space import candidates, solution_space
+from unlearning.jobs.console import run
+from unlearning.jobs.files import write_csv
+from unlearning.settings import read_settings, settings_class
 from unlearning.settings.analysis import SolutionSettings
-from unlearning.solution_space import candidates, solution_space
 
 
 @settings_class

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.challenge.parts import prepare
-from unlearning.console import add_threads, limit_threads, read_settings, run
-from unlearning.files import write_parquet
-from unlearning.settings import settings_class
+from unlearning.data.challenge.parts import prepare
+from unlearning.jobs.console import add_threads, limit_threads, run
+from unlearning.jobs.files import write_parquet
+from unlearning.settings import read_settings, settings_class
 from unlearning.settings.challenge import ChallengeSettings
 
 

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from unlearning.console import add_threads, limit_threads, read_settings, run
-from unlearning.corpus.tokens import APART
-from unlearning.files import write_json, write_parquet
-from unlearning.own.parts import prepare
-from unlearning.settings import settings_class
+from unlearning.data.corpus.tokens import APART
+from unlearning.data.own.parts import prepare
+from unlearning.jobs.console import add_threads, limit_threads, run
+from unlearning.jobs.files import write_json, write_parquet
+from unlearning.settings import read_settings, settings_class
 from unlearning.settings.own import OwnSettings
 
 

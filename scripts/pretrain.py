@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from unlearning.console import add_threads, limit_threads, read_settings, run
-from unlearning.files import replacing
-from unlearning.locks import work_alone
-from unlearning.models import device_for, load_tokenizer
-from unlearning.pretraining import pretrain, training_rows
-from unlearning.sequences import read_sequences
+from unlearning.data.sequences import read_sequences
+from unlearning.jobs.console import add_threads, limit_threads, run
+from unlearning.jobs.files import replacing
+from unlearning.jobs.locks import work_alone
+from unlearning.models.loading import device_for, load_tokenizer
+from unlearning.models.pretraining import pretrain, training_rows
+from unlearning.settings import read_settings
 from unlearning.settings.pretraining import PretrainingSettings
 
 

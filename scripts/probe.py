@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning import parts
-from unlearning.cells import Cell
-from unlearning.console import add_threads, limit_threads, read_settings, run
-from unlearning.files import write_parquet
-from unlearning.locks import work_alone
-from unlearning.models import device_for, load_model
-from unlearning.probing import ProbeSettings, keyed, probe, target_of
-from unlearning.progress import progress
-from unlearning.sequences import forget_set, read_sequences
-from unlearning.settings import settings_class
-from unlearning.sources import sources
+from unlearning.attacks.target import ProbeSettings, keyed, probe, target_of
+from unlearning.data.sequences import forget_set, read_sequences
+from unlearning.jobs import parts
+from unlearning.jobs.cells import Cell
+from unlearning.jobs.console import add_threads, limit_threads, run
+from unlearning.jobs.files import write_parquet
+from unlearning.jobs.locks import work_alone
+from unlearning.jobs.progress import progress
+from unlearning.jobs.sources import sources
+from unlearning.models.loading import device_for, load_model
+from unlearning.settings import read_settings, settings_class
 
 
 @settings_class

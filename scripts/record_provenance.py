@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.console import run
-from unlearning.files import write_json
+from unlearning.jobs.console import run
+from unlearning.jobs.files import write_json
 
 PACKAGES = (
     "torch", "transformers", "tokenizers", "safetensors", "lm-eval", "datasets", "numpy", "pandas",

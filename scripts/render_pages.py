@@ -4,12 +4,12 @@ import argparse
 import json
 from pathlib import Path
 
-from unlearning import pages
-from unlearning.console import read_settings, run
-from unlearning.files import replacing
-from unlearning.settings import settings_class
-from unlearning.solution_space import summary
-from unlearning.tables import read_table
+from unlearning.analysis import pages
+from unlearning.analysis.solution_space import summary
+from unlearning.analysis.tables import read_table
+from unlearning.jobs.console import run
+from unlearning.jobs.files import replacing
+from unlearning.settings import read_settings, settings_class
 
 
 @settings_class

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.console import add_threads, limit_threads, read_settings, run
+from unlearning.data.sequences import read_sequences
 from unlearning.evaluation import evaluate
-from unlearning.files import write_csv, write_parquet
-from unlearning.forgetting import thresholds
-from unlearning.measurement import measure, suite_of
-from unlearning.models import PRECISIONS, device_for, load_model, load_tokenizer
-from unlearning.sequences import read_sequences
-from unlearning.settings import settings_class
+from unlearning.evaluation.measurement import measure, suite_of
+from unlearning.jobs.console import add_threads, limit_threads, run
+from unlearning.jobs.files import write_csv, write_parquet
+from unlearning.memorization.forgetting import thresholds
+from unlearning.models.loading import PRECISIONS, device_for, load_model, load_tokenizer
+from unlearning.settings import read_settings, settings_class
 from unlearning.settings.measurement import MeasurementSettings
 
 

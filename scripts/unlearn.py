@@ -13,19 +13,22 @@ import numpy as np
 import pandas as pd
 import torch
 
-from unlearning import parts, sharding, unlearners
-from unlearning.cells import Cell
-from unlearning.console import add_threads, limit_threads, read_settings, run
-from unlearning.driver import StopRule, phase_lengths, unlearn
-from unlearning.files import link, replacing, write_parquet
-from unlearning.forgetting import Band
-from unlearning.locks import work_alone
-from unlearning.models import device_for, load_model, peak_memory_mb
-from unlearning.request import Request
-from unlearning.sequences import forget_set, read_sequences, tokens_of
-from unlearning.settings import settings_class
+from unlearning import unlearners
+from unlearning.data.sequences import forget_set, read_sequences
+from unlearning.jobs import parts
+from unlearning.jobs.cells import Cell
+from unlearning.jobs.console import add_threads, limit_threads, run
+from unlearning.jobs.files import link, replacing, write_parquet
+from unlearning.jobs.locks import work_alone
+from unlearning.jobs.sources import sources
+from unlearning.memorization.forgetting import Band
+from unlearning.memorization.rows import tokens_of
+from unlearning.models import sharding
+from unlearning.models.loading import device_for, load_model, peak_memory_mb
+from unlearning.settings import read_settings, settings_class
 from unlearning.settings.unlearning import UnlearningSettings
-from unlearning.sources import sources
+from unlearning.unlearners.driver import StopRule, phase_lengths, unlearn
+from unlearning.unlearners.request import Request
 
 
 @settings_class

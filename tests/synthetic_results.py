@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from unlearning.files import write_csv, write_parquet
-from unlearning.forgetting import thresholds
+from unlearning.jobs.files import write_csv, write_parquet
+from unlearning.memorization.forgetting import thresholds
 
 KEYS = ["model", "forget_size", "unlearner", "seed"]
 REPETITIONS = (8, 16, 32, 64)

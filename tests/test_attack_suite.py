@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from synthetic_results import Effect, Shape, make
 from unlearning import attacks
-from unlearning.attack_suite import (
+from unlearning.analysis.attack_effects import (
     KEYS,
     METRICS,
     RUN_COLUMNS,
@@ -24,12 +24,12 @@ from unlearning.attack_suite import (
     scored,
     suite_table,
 )
+from unlearning.analysis.tables import ALL, TableJob
 from unlearning.attacks.learned_attacker import FEATURES, folds_of, log_odds
-from unlearning.errors import InputError
+from unlearning.jobs.errors import InputError
 from unlearning.settings.analysis import AttackSettings
 from unlearning.statistics import mean_interval, paired_difference, resample_indices
 from unlearning.statistics import resample_weights as weights_of
-from unlearning.tables import ALL, TableJob
 
 QUICK = AttackSettings(resamples=60)
 BLOCKS = {name: None for name in attacks.names()}

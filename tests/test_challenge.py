@@ -16,13 +16,13 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM
 import reference_suite
 from doubles.hub import serving
 from samples import MIRROR, needs_samples
-from unlearning.challenge import published
-from unlearning.challenge.parts import draw_order, prepare
-from unlearning.challenge.published import read_matrix, read_rows, read_tokenizer
-from unlearning.challenge.tasks import KINDS, items_of, plain_turn
-from unlearning.errors import InputError
+from unlearning.data.challenge import published
+from unlearning.data.challenge.parts import draw_order, prepare
+from unlearning.data.challenge.published import read_matrix, read_rows, read_tokenizer
+from unlearning.data.challenge.tasks import KINDS, items_of, plain_turn
+from unlearning.data.sequences import forget_set
 from unlearning.evaluation import Task, evaluate, load_suite, suite
-from unlearning.sequences import forget_set
+from unlearning.jobs.errors import InputError
 from unlearning.settings.challenge import ChallengeSettings
 
 SETS = pd.read_csv(Path(__file__).parents[1] / "config/published_forget_sets.csv")

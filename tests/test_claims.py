@@ -10,21 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthetic_results import EFFECTS, Effect, Shape, make
-from unlearning.attacks.membership import attack_all
-from unlearning.claims import ClaimSettings, as_json, as_markdown, judge, show
-from unlearning.errors import InputError
-from unlearning.files import write_json
-from unlearning.settings import build
-from unlearning.settings.analysis import AttackSettings, SolutionSettings
-from unlearning.solution_space import (
+from unlearning.analysis.claims import ClaimSettings, as_json, as_markdown, judge, show
+from unlearning.analysis.solution_space import (
     candidates,
     describe_cell,
     pareto,
     solution_space,
     winner_under,
 )
+from unlearning.analysis.tables import TableJob, gains_table, original_table, per_run, task_values
+from unlearning.attacks.membership import attack_all
+from unlearning.jobs.errors import InputError
+from unlearning.jobs.files import write_json
+from unlearning.settings import build
+from unlearning.settings.analysis import AttackSettings, SolutionSettings
 from unlearning.statistics import Interval
-from unlearning.tables import TableJob, gains_table, original_table, per_run, task_values
 
 MODELS = ("small", "large")
 SETTINGS = build({"models": list(MODELS)}, ClaimSettings, "test")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from unlearning.configuration import check, schema
-from unlearning.errors import InputError
+from unlearning.jobs.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = [

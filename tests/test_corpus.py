@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from unlearning.corpus import generate
-from unlearning.corpus.documents import KINDS
-from unlearning.corpus.records import FORMS, write_records
-from unlearning.corpus.tokens import check_contamination, cut, encode, pack
-from unlearning.corpus.world import THINGS, WORDS, invent_world, pick_by_rank
-from unlearning.errors import InputError
+from unlearning.data.corpus import generate
+from unlearning.data.corpus.documents import KINDS
+from unlearning.data.corpus.records import FORMS, write_records
+from unlearning.data.corpus.tokens import check_contamination, cut, encode, pack
+from unlearning.data.corpus.world import THINGS, WORDS, invent_world, pick_by_rank
+from unlearning.jobs.errors import InputError
 from unlearning.settings import build
 from unlearning.settings.corpus import CorpusSettings
 

@@ -15,15 +15,15 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from doubles.hub import Hub, serving
 from running import ROOT, environment
 from samples import MIRROR, needs_samples
-from unlearning.challenge import published
-from unlearning.corpus.tokens import train_tokenizer
+from unlearning.data.challenge import published
+from unlearning.data.corpus.tokens import train_tokenizer
 
 COMMIT = "21def0189f5705e2521767faed922f1f15e7d7db"
 READ = """
 import json, sys
 from pathlib import Path
-from unlearning.challenge import published
-from unlearning.console import run
+from unlearning.data.challenge import published
+from unlearning.jobs.console import run
 
 def main():
     root, mirror, names, folder = *sys.argv[1:3], json.loads(sys.argv[3]), Path(sys.argv[4])

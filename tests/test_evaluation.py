@@ -29,12 +29,12 @@ from transformers import (
 )
 
 import reference_suite as reference
-from unlearning.errors import InputError
 from unlearning.evaluation import Task, evaluate, load_suite
 from unlearning.evaluation import suite as suite_module
 from unlearning.evaluation.aggregate import aggregate
 from unlearning.evaluation.items import read_items
 from unlearning.evaluation.scoring import unigram_f1, words
+from unlearning.jobs.errors import InputError
 
 NAMES = ("Ann", "Bob", "Cleo", "Dan")
 THINGS = ("cup", "hat", "old map", "ladder")

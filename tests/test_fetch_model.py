@@ -11,9 +11,9 @@ from safetensors.torch import load, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 import fetch_model
-from unlearning.corpus.tokens import train_tokenizer
-from unlearning.errors import InputError
-from unlearning.models import load_model
+from unlearning.data.corpus.tokens import train_tokenizer
+from unlearning.jobs.errors import InputError
+from unlearning.models.loading import load_model
 
 SCRIPT = Path(__file__).parents[1] / "scripts/fetch_model.py"
 

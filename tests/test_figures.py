@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 
 from running import analyse
-from unlearning.attack_suite import ROW_COLUMNS
-from unlearning.errors import InputError
+from unlearning.analysis.attack_effects import ROW_COLUMNS
+from unlearning.analysis.tables import read_rows, read_table
 from unlearning.figures import FIGURES, FigureJob, save
 from unlearning.figures.style import COLOURS, SPARE_COLOURS, fit_notes, grid, markers, palette
-from unlearning.files import write_parquet
-from unlearning.metrics import method_name
-from unlearning.tables import read_rows, read_table
+from unlearning.jobs.errors import InputError
+from unlearning.jobs.files import write_parquet
+from unlearning.names import method_name
 
 MODELS = '{"models": ["small"]}'
 

@@ -8,9 +8,9 @@ import time
 import pandas as pd
 import pytest
 
-from unlearning.files import replacing, write_csv, write_json, write_parquet
-from unlearning.parts import Parts, fingerprint
-from unlearning.sources import SCRIPTS, digests, sources
+from unlearning.jobs.files import replacing, write_csv, write_json, write_parquet
+from unlearning.jobs.parts import Parts, fingerprint
+from unlearning.jobs.sources import SCRIPTS, digests, sources
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_scratch(tmp_path):
@@ -48,7 +48,7 @@ ALONE = """
 import sys, time
 sys.path.insert(0, "scripts")
 from pathlib import Path
-from unlearning.locks import work_alone
+from unlearning.jobs.locks import work_alone
 
 folder = Path(sys.argv[1])
 work_alone(folder / "work")
@@ -133,8 +133,12 @@ def test_parts_survive_a_restart_but_not_a_change(tmp_path):
 
 def test_sources_reach_what_is_imported_and_nothing_else():
     files = {str(path.relative_to(SCRIPTS)) for path in sources("draw_forget_sets.py")}
-    assert {"draw_forget_sets.py", "unlearning/sequences.py", "unlearning/errors.py"} <= files
-    assert "unlearning/learner.py" not in files
+    assert {
+        "draw_forget_sets.py",
+        "unlearning/data/sequences.py",
+        "unlearning/jobs/errors.py",
+    } <= files
+    assert "unlearning/unlearners/learner.py" not in files
 
 
 def test_an_unlearner_is_a_source_only_of_its_own_jobs():

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unlearning.errors import InputError
-from unlearning.forgetting import (
+from unlearning.jobs.errors import InputError
+from unlearning.memorization.forgetting import (
     PAPER_BAND,
     THRESHOLD_COLUMNS,
     Band,

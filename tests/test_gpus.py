@@ -9,17 +9,17 @@ import time
 import pytest
 
 from running import ROOT
-from unlearning import gpus
-from unlearning.errors import InputError
-from unlearning.gpus import acquire, jobs_per_gpu, visible
-from unlearning.locks import hold, release
+from unlearning.jobs import gpus
+from unlearning.jobs.errors import InputError
+from unlearning.jobs.gpus import acquire, jobs_per_gpu, visible
+from unlearning.jobs.locks import hold, release
 
 # a job: takes GPUs, notes each as busy, works a little, notes it as free
 JOB = """
 import sys, time
 sys.path.insert(0, "scripts")
 from pathlib import Path
-from unlearning.gpus import acquire
+from unlearning.jobs.gpus import acquire
 
 folder, number, share = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 devices, _ = acquire(sys.argv[4].split(","), number, share, folder)

@@ -17,7 +17,7 @@ from unlearning.attacks.membership import (
     roc_points,
     with_scores,
 )
-from unlearning.errors import InputError
+from unlearning.jobs.errors import InputError
 from unlearning.settings.analysis import AttackSettings
 from unlearning.statistics import percentile_interval, resample_indices, resample_weights
 

@@ -28,15 +28,16 @@ from transformers import (
 )
 
 import reference_memorization as reference
-from unlearning import gpt_neo, memorization
-from unlearning.errors import InputError
-from unlearning.memorization import (
+from unlearning.jobs.errors import InputError
+from unlearning.memorization import scoring as memorization
+from unlearning.memorization.scoring import (
     extraction_likelihood,
     memorization_accuracy,
     score_hidden,
     score_tokens,
 )
-from unlearning.stepping import LibraryReader, greatest
+from unlearning.models import gpt_neo
+from unlearning.models.readers import LibraryReader, greatest
 
 VOCABULARY = 9
 IDS = {"bos_token_id": None, "pad_token_id": None}

@@ -26,15 +26,15 @@ from transformers import (
 import plan
 from running import ROOT, copy_project, snakemake
 from unlearning.configuration import check
-from unlearning.corpus.tokens import train_tokenizer
-from unlearning.errors import InputError
-from unlearning.learner import Learner
-from unlearning.memorization import score_tokens
-from unlearning.own.files import read_rows
-from unlearning.own.parts import prepare
-from unlearning.sequences import tokens_of
+from unlearning.data.corpus.tokens import train_tokenizer
+from unlearning.data.own.files import read_rows
+from unlearning.data.own.parts import prepare
+from unlearning.jobs.errors import InputError
+from unlearning.memorization.rows import tokens_of
+from unlearning.memorization.scoring import score_tokens
 from unlearning.settings import build
 from unlearning.settings.own import OwnSettings
+from unlearning.unlearners.learner import Learner
 
 LENGTH = 24
 FORGOTTEN = 24

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from browsing import Browser
-from unlearning.pages import (
+from unlearning.analysis.pages import (
     claims_table,
     document,
     figure,

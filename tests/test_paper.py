@@ -19,8 +19,8 @@ from transformers import (
 
 from running import ROOT, copy_project, snakemake
 from samples import MIRROR, needs_samples
-from unlearning.challenge.published import read_matrix, read_tokenizer
-from unlearning.challenge.tasks import KINDS
+from unlearning.data.challenge.published import read_matrix, read_tokenizer
+from unlearning.data.challenge.tasks import KINDS
 
 pytestmark = needs_samples
 SIZE = {"vocab_size": 50257, "bos_token_id": 50256, "eos_token_id": 50256}

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from unlearning import pretraining
-from unlearning.corpus import generate
-from unlearning.errors import InputError
-from unlearning.files import write_parquet
-from unlearning.pretraining import pretrain, training_rows
+from unlearning.data.corpus import generate
+from unlearning.jobs.errors import InputError
+from unlearning.jobs.files import write_parquet
+from unlearning.models import pretraining
+from unlearning.models.pretraining import pretrain, training_rows
 from unlearning.settings import build
 from unlearning.settings.corpus import CorpusSettings
 from unlearning.settings.pretraining import PretrainingSettings

@@ -33,10 +33,10 @@ from unlearning.attacks import (
     relearning,
     sampling,
 )
-from unlearning.errors import InputError
-from unlearning.learner import Learner
-from unlearning.memorization import score_tokens
-from unlearning.probing import COLUMNS, ProbeSettings, Target, keyed, probe, sampled
+from unlearning.attacks.target import COLUMNS, ProbeSettings, Target, keyed, probe, sampled
+from unlearning.jobs.errors import InputError
+from unlearning.memorization.scoring import score_tokens
+from unlearning.unlearners.learner import Learner
 
 VOCABULARY, LENGTH, SUFFIX = 24, 14, 5
 ALL = {name: {} for name in attacks.names() if attacks.probing(name)}

@@ -7,7 +7,7 @@ from pathlib import Path
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 WORK = """
 import time
-from unlearning.progress import progress
+from unlearning.jobs.progress import progress
 for _ in progress(range(3), desc="outer", unit="cell", {options}):
     for _ in progress(range(2), desc="inner", {options}):
         time.sleep(0.01)

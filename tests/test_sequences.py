@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unlearning.errors import InputError
-from unlearning.files import write_parquet
-from unlearning.sequences import draw_forget_sets, forget_set, read_sequences, roles, tokens_of
+from unlearning.data.sequences import draw_forget_sets, forget_set, read_sequences, roles
+from unlearning.jobs.errors import InputError
+from unlearning.jobs.files import write_parquet
+from unlearning.memorization.rows import tokens_of
 
 
 def table() -> pd.DataFrame:

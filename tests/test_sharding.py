@@ -19,7 +19,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from unlearning.files import write_csv, write_parquet
+from unlearning.jobs.files import write_csv, write_parquet
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 ENDS = {"bos_token_id": 0, "eos_token_id": 0}
@@ -146,9 +146,9 @@ EXTRACTION = """
 import sys
 import numpy as np
 import torch
-from unlearning import sharding
-from unlearning.memorization import extraction_likelihood
-from unlearning.models import load_model
+from unlearning.models import sharding
+from unlearning.memorization.scoring import extraction_likelihood
+from unlearning.models.loading import load_model
 
 folder, budgets = sys.argv[1], (None, 1500)
 sharding.join(torch.device("cpu"))

@@ -8,14 +8,8 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from synthetic_results import EFFECTS, Effect, Shape, make
-from unlearning.attack_suite import effects, learned_success, scored
-from unlearning.attacks.membership import attack_all
-from unlearning.errors import InputError
-from unlearning.files import write_csv
-from unlearning.metrics import HEADLINE, METRICS, method_order, model_order
-from unlearning.settings.analysis import AttackSettings
-from unlearning.statistics import mean_interval, paired_difference
-from unlearning.tables import (
+from unlearning.analysis.attack_effects import effects, learned_success, scored
+from unlearning.analysis.tables import (
     ALL,
     CELLS,
     DRAWS,
@@ -33,6 +27,12 @@ from unlearning.tables import (
     task_values,
     utility_table,
 )
+from unlearning.attacks.membership import attack_all
+from unlearning.jobs.errors import InputError
+from unlearning.jobs.files import write_csv
+from unlearning.names import HEADLINE, METRICS, method_order, model_order
+from unlearning.settings.analysis import AttackSettings
+from unlearning.statistics import mean_interval, paired_difference
 
 JOB = TableJob(models=("small", "large"))
 ATTACK = AttackSettings(resamples=10)

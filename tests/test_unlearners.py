@@ -14,14 +14,14 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from unlearning import learner as learner_module
 from unlearning import unlearners
-from unlearning.driver import StopRule, phase_lengths, unlearn
-from unlearning.errors import InputError
-from unlearning.forgetting import Band
-from unlearning.learner import Learner
-from unlearning.memorization import score_tokens
-from unlearning.request import Request
+from unlearning.jobs.errors import InputError
+from unlearning.memorization.forgetting import Band
+from unlearning.memorization.scoring import score_tokens
+from unlearning.unlearners import learner as learner_module
+from unlearning.unlearners.driver import StopRule, phase_lengths, unlearn
+from unlearning.unlearners.learner import Learner
+from unlearning.unlearners.request import Request
 from unlearning.unlearners.selective_gradient_ascent import select
 
 RATE = 1e-3
@@ -281,7 +281,7 @@ def test_extraction_likelihood_is_not_measured_while_accuracy_fails(monkeypatch)
     def refuse(*args, **kwargs):
         raise AssertionError("EL was measured although MA had not passed")
 
-    monkeypatch.setattr("unlearning.driver.extraction_likelihood", refuse)
+    monkeypatch.setattr("unlearning.unlearners.driver.extraction_likelihood", refuse)
     asked = request(threshold=-1.0)
     _, outcome = drive(asked, StopRule(metrics=("ma", "el"), ngram=3), max_epochs=2)
     assert outcome.status == "cap"

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from kill_often import leftovers, run_with_kills
 from running import ROOT, SMOKE, copy_project, same_results, snakemake
 from unlearning import attacks
-from unlearning.sequences import tokens_of
+from unlearning.memorization.rows import tokens_of
 
 KEYS = ["model", "forget_size", "unlearner", "seed"]
 UNLEARNERS = {"ga", "sga", "ta", "tau", "sga_each", "ta_then_sga"}
@@ -236,7 +236,7 @@ def test_a_second_run_has_nothing_to_do(smoke):
 
 
 def test_a_touched_source_is_not_an_edited_one(smoke):
-    (smoke / "scripts/unlearning/forgetting.py").touch()
+    (smoke / "scripts/unlearning/memorization/forgetting.py").touch()
     assert "Nothing to be done" in rerun(smoke)
 
 
@@ -258,7 +258,7 @@ def edited(smoke):
 
 
 def test_an_edited_library_file_reruns_what_depends_on_it(edited):
-    rules = edited("scripts/unlearning/claims.py")
+    rules = edited("scripts/unlearning/analysis/claims.py")
     assert rules == {"judge_claims", "render_pages", "record_provenance", "all"}
 
 

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from unlearning import attacks, unlearners
-from unlearning.challenge.tasks import KINDS
-from unlearning.errors import InputError
-from unlearning.metrics import TASK_KINDS
-from unlearning.own.files import read_rows
+from unlearning.data.challenge.tasks import KINDS
+from unlearning.data.own.files import read_rows
+from unlearning.jobs.errors import InputError
+from unlearning.names import TASK_KINDS
 from unlearning.settings import Name, build, settings_class
 from unlearning.settings.analysis import (
     AttackSettings,

@@ -4,10 +4,10 @@
 the suite, set by the block `attacks`, each by a sub-block of its name. A file of the suite holds
 
 - `Settings`: what its sub-block may set;
-- one of two functions. `probe(target, settings)` works on a model (`unlearning.probing`: columns
-  variant, measure, sequence_id, value); `PER_FORGET_SET` says whether the outcome depends on which
-  sequences make up the forget set. `score(membership, settings)` works on the scores that are
-  measured of every model anyway (`unlearning.attack_suite`: the same columns, with the keys).
+- one of two functions. `probe(target, settings)` works on a model (`unlearning.attacks.target`:
+  columns variant, measure, sequence_id, value); `PER_FORGET_SET` says whether the outcome depends
+  on which sequences make up the forget set. `score(membership, settings)` works on the scores that
+  are measured of every model anyway (the same columns, with the keys).
 - `TITLE`, `HEADLINE` and `UNIT`: how the attack is called, which (measure, metric) of its first
   variant stands for it in figures, and in what unit;
 - `REASONS`: measure -> why a sequence with a high value is exposed.
@@ -24,10 +24,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from unlearning.errors import InputError, nearest
+from unlearning.jobs.errors import InputError, nearest
 from unlearning.settings import build
 
-BASIC = "membership"
+BESIDE = {"__init__", "membership", "target"}
+"""Files that are no attack of the suite."""
 
 
 class Reason(NamedTuple):
@@ -46,7 +47,7 @@ class Reason(NamedTuple):
 def names() -> list[str]:
     """All attacks of the suite, by file name."""
     stems = {path.stem for path in Path(__file__).parent.glob("*.py")}
-    return sorted(stems - {"__init__", BASIC})
+    return sorted(stems - BESIDE)
 
 
 def load(name: str) -> ModuleType:

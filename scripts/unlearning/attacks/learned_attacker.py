@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from unlearning.attacks import Reason
-from unlearning.errors import InputError
+from unlearning.jobs.errors import InputError
 from unlearning.settings import settings_class
 
 if TYPE_CHECKING:

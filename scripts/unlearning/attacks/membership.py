@@ -27,7 +27,7 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 
-from unlearning.errors import InputError
+from unlearning.jobs.errors import InputError
 from unlearning.settings.analysis import AttackSettings
 from unlearning.statistics import (
     percentile_interval,

@@ -20,14 +20,14 @@ import numpy as np
 from pydantic import Field
 
 from unlearning.attacks import Reason
-from unlearning.errors import InputError, first_line
+from unlearning.jobs.errors import InputError, first_line
 from unlearning.settings import settings_class
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from unlearning.probing import Target
+    from unlearning.attacks.target import Target
 
 PER_FORGET_SET = False
 TITLE = "neighbour attack"
@@ -64,7 +64,7 @@ def probe(target: Target, settings: Settings) -> pd.DataFrame:
     Raises:
         InputError: the masked model cannot be used.
     """
-    from unlearning.memorization import score_tokens
+    from unlearning.memorization.scoring import score_tokens
 
     if settings.masked_model is None:
         variant, rewrites = "own_rewrites", own_rewrites(target, settings)
@@ -87,8 +87,8 @@ def own_rewrites(target: Target, settings: Settings) -> Tensor:
     """(N, rewrites, T) rewrites by the model under attack; first tokens stay."""
     import torch
 
-    from unlearning.memorization import reader_of, without_gradients
-    from unlearning.probing import sampled
+    from unlearning.attacks.target import sampled
+    from unlearning.memorization.scoring import reader_of, without_gradients
 
     tokens, device = target.tokens, target.tokens.device
     predicted = tokens.shape[1] - 1
@@ -118,7 +118,7 @@ def losses_of(target: Target, texts: list[list[list[int]]]) -> np.ndarray:
     """(N, rewrites) loss of token rows of any length, nats per token; lengths are not mixed."""
     import torch
 
-    from unlearning.memorization import score_tokens
+    from unlearning.memorization.scoring import score_tokens
 
     flat = [row for rewrites in texts for row in rewrites]
     lengths = np.array([len(row) for row in flat])
@@ -135,8 +135,8 @@ def masked_rewrites(target: Target, settings: Settings) -> list[list[list[int]]]
     import torch
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-    from unlearning.models import load_tokenizer
-    from unlearning.probing import sampled
+    from unlearning.attacks.target import sampled
+    from unlearning.models.loading import load_tokenizer
 
     where = f"attacks.neighbour.masked_model: {settings.masked_model}"
     if target.tokenizer is None:

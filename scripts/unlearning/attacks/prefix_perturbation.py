@@ -13,13 +13,13 @@ import numpy as np
 from pydantic import Field
 
 from unlearning.attacks import Reason
-from unlearning.errors import InputError
+from unlearning.jobs.errors import InputError
 from unlearning.settings import settings_class
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from unlearning.probing import Target
+    from unlearning.attacks.target import Target
 
 PER_FORGET_SET = False
 TITLE = "damaged prefix"
@@ -63,7 +63,7 @@ def probe(target: Target, settings: Settings) -> pd.DataFrame:
     import pandas as pd
     import torch
 
-    from unlearning.memorization import score_tokens
+    from unlearning.memorization.scoring import score_tokens
 
     suffix = target.settings.suffix
     tokens = target.tokens.cpu().numpy()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from unlearning.probing import Target
+    from unlearning.attacks.target import Target
 
 PER_FORGET_SET = False
 TITLE = "quantization"
@@ -47,7 +47,7 @@ def probe(target: Target, settings: Settings) -> pd.DataFrame:
     import pandas as pd
     import torch
 
-    from unlearning.memorization import score_tokens
+    from unlearning.memorization.scoring import score_tokens
 
     before = target.before
     matrices = block_matrices(target.model)

@@ -20,7 +20,7 @@ from unlearning.settings import settings_class
 if TYPE_CHECKING:
     import pandas as pd
 
-    from unlearning.probing import Target
+    from unlearning.attacks.target import Target
 
 PER_FORGET_SET = True
 TITLE = "relearning"
@@ -54,8 +54,8 @@ def probe(target: Target, settings: Settings) -> pd.DataFrame:
         token), against the model before. Forget-set sequences while held out, unseen ones as the
         mean over folds. NaN for a set of one sequence, which has no rest.
     """
-    from unlearning.learner import Learner
-    from unlearning.memorization import score_tokens
+    from unlearning.memorization.scoring import score_tokens
+    from unlearning.unlearners.learner import Learner
 
     rate = settings.learning_rate or target.settings.learning_rate
     members = np.flatnonzero(target.forget)

@@ -18,13 +18,13 @@ import numpy as np
 from pydantic import Field
 
 from unlearning.attacks import Reason
-from unlearning.errors import InputError
+from unlearning.jobs.errors import InputError
 from unlearning.settings import settings_class
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from unlearning.probing import Target
+    from unlearning.attacks.target import Target
 
 PER_FORGET_SET = False
 TITLE = "extraction by sampling"
@@ -82,7 +82,7 @@ def chances(target: Target, top_k: int, temperature: float) -> np.ndarray:
     """
     import torch
 
-    from unlearning.memorization import reader_of, without_gradients
+    from unlearning.memorization.scoring import reader_of, without_gradients
 
     suffix = target.settings.suffix
     reader = reader_of(target.model)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearning.errors import InputError
 from unlearning.evaluation.scoring import words
+from unlearning.jobs.errors import InputError
 
 KEYS = {
     "choice": {"context": str, "choices": list, "gold": int},

@@ -48,11 +48,11 @@ from lm_eval.tasks import TaskManager
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from unlearning.errors import InputError
 from unlearning.evaluation.items import Task, check_tasks, read_items
 from unlearning.evaluation.scoring import words
-from unlearning.memorization import reader_of, score_hidden
-from unlearning.progress import progress
+from unlearning.jobs.errors import InputError
+from unlearning.jobs.progress import progress
+from unlearning.memorization.scoring import reader_of, score_hidden
 
 TASK_FILES = Path(__file__).parent / "tasks"
 PUBLISHED_WINDOW = 512  # tokens

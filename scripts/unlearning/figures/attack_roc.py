@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from unlearning.attacks.membership import finite, roc_points, split_run, with_scores
 from unlearning.figures.style import FigureJob, grid, method_legend, palette
-from unlearning.metrics import method_order
+from unlearning.names import method_order
 
 RATES = np.linspace(0, 1, 201)
 

@@ -5,9 +5,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from unlearning import attacks
+from unlearning.analysis.tables import ALL
 from unlearning.figures.style import FigureJob, empty, grid, palette
-from unlearning.metrics import method_order
-from unlearning.tables import ALL
+from unlearning.names import method_order
 
 COLUMNS = 4
 

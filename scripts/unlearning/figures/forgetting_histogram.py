@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from unlearning.figures.style import BAND, FigureJob, empty, grid, methods_in, palette
-from unlearning.forgetting import thresholds_of
+from unlearning.memorization.forgetting import thresholds_of
 
 
 def forgetting_histogram(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from unlearning.analysis.tables import ALL
 from unlearning.figures.style import FigureJob, empty, grid, palette
-from unlearning.metrics import METRICS
-from unlearning.tables import ALL
+from unlearning.names import METRICS
 
 
 def gains(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from unlearning.figures.style import COLOURS, FigureJob, grid
-from unlearning.metrics import model_order
+from unlearning.names import model_order
 
 
 def memorization(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:

@@ -12,7 +12,7 @@ from unlearning.figures.style import (
     methods_in,
     palette,
 )
-from unlearning.metrics import METRICS, method_order
+from unlearning.names import METRICS, method_order
 
 
 def pareto_outliers(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:

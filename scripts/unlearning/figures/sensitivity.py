@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from unlearning.analysis.solution_space import winner_under
 from unlearning.figures.style import FigureJob, empty, grid, methods_in, palette
-from unlearning.metrics import METRICS
-from unlearning.solution_space import winner_under
+from unlearning.names import METRICS
 
 
 def sensitivity(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:

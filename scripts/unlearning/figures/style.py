@@ -10,9 +10,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from unlearning.errors import InputError
-from unlearning.files import replacing
-from unlearning.metrics import METHODS, method_order, model_order
+from unlearning.jobs.errors import InputError
+from unlearning.jobs.files import replacing
+from unlearning.names import METHODS, method_order, model_order
 from unlearning.settings import settings_class
 from unlearning.settings.analysis import FigureSettings, SolutionSettings
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from unlearning.analysis.tables import DRAWS
 from unlearning.figures.style import (
     FigureJob,
     empty,
@@ -14,7 +15,6 @@ from unlearning.figures.style import (
     palette,
 )
 from unlearning.statistics import Interval, mean_interval
-from unlearning.tables import DRAWS
 
 UPRIGHT = 6  # tasks in a panel; the names of more would run into each other
 

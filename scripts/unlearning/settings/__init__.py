@@ -9,12 +9,14 @@ One file per stage. Nothing here imports torch or the analysis libraries, as the
 each time that Snakemake starts.
 """
 
+import json
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from unlearning.errors import InputError, nearest
+from unlearning.jobs.errors import InputError, nearest
 
 Class = TypeVar("Class")
 
@@ -70,3 +72,20 @@ def _keys_at(wanted: type, path: list[str]) -> list[str]:
         if "$ref" in node:
             node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
     return list(node.get("properties", {}))
+
+
+def read_settings(text: str, wanted: type[Class]) -> Class:
+    """Read a settings class from inline JSON (text that starts with "{") or from a JSON file.
+
+    Raises:
+        InputError: no such file, not valid JSON, or values that do not fit (`build`).
+    """
+    inline = text.lstrip().startswith("{")
+    where = "--settings" if inline else text
+    try:
+        values = json.loads(text if inline else Path(text).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror}); give a JSON file") from None
+    except ValueError as error:
+        raise InputError(f"{where}: not valid JSON ({error}); mend it") from None
+    return build(values, wanted, where)

@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from unlearning.errors import InputError, nearest
-from unlearning.metrics import HEADLINE, METRICS
+from unlearning.jobs.errors import InputError, nearest
+from unlearning.names import HEADLINE, METRICS
 from unlearning.settings import settings_class
 
 

@@ -18,13 +18,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from unlearning.errors import InputError, nearest
+from unlearning.jobs.errors import InputError, nearest
 from unlearning.settings import build
+
+BESIDE = {"__init__", "driver", "learner", "request"}
+"""Files that are no method: what a method may do to a model, what is asked of it, who drives it."""
 
 
 def names() -> list[str]:
     """All methods, by file name."""
-    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem != "__init__")
+    return sorted({path.stem for path in Path(__file__).parent.glob("*.py")} - BESIDE)
 
 
 def load(method: str) -> ModuleType:

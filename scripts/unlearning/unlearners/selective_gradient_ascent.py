@@ -10,8 +10,8 @@ import numpy as np
 from unlearning.settings import settings_class
 
 if TYPE_CHECKING:
-    from unlearning.learner import Learner
-    from unlearning.request import Request
+    from unlearning.unlearners.learner import Learner
+    from unlearning.unlearners.request import Request
 
 
 @settings_class

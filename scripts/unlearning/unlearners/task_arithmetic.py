@@ -11,8 +11,8 @@ from pydantic import Field
 from unlearning.settings import settings_class
 
 if TYPE_CHECKING:
-    from unlearning.learner import Learner
-    from unlearning.request import Request
+    from unlearning.unlearners.learner import Learner
+    from unlearning.unlearners.request import Request
 
 
 @settings_class

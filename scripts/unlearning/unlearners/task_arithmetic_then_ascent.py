@@ -13,8 +13,8 @@ from unlearning.unlearners.selective_gradient_ascent import select
 from unlearning.unlearners.task_arithmetic import edit
 
 if TYPE_CHECKING:
-    from unlearning.learner import Learner
-    from unlearning.request import Request
+    from unlearning.unlearners.learner import Learner
+    from unlearning.unlearners.request import Request
 
 
 @settings_class

@@ -1,0 +1,1 @@
+"""Where sequences come from: generated (corpus), published (challenge), the user's (own)."""

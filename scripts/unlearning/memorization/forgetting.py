@@ -1,0 +1,212 @@
+"""When is a sequence forgotten? Thresholds, the acceptable band of g, and c(D_f).
+
+g(x) is the memorization accuracy (MA) of one sequence, in 0..1. An ordinary sequence that the
+model never saw is what a forgotten one should look like, so everything here is measured on unseen
+sequences of the original model: a mean (the published forgetting threshold) and a band.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from unlearning.jobs.errors import InputError
+
+TOLERANCE = 1e-6
+"""Slack in comparing g with an end of a band. MA moves in steps of 1/(T - 1), far above this; what
+is below it is rounding: g stored in single precision, the ends printed with nine digits."""
+
+SIDES = ("both", "under_forgotten", "over_forgotten")
+
+
+@dataclass(frozen=True)
+class Band:
+    """The acceptable range of one sequence's g.
+
+    Attributes:
+        low: below it a sequence is over-forgotten.
+        high: above it a sequence is under-forgotten, that is, still memorized.
+        ends_are_outliers: whether g equal to an end lies outside. The paper's release counts
+            g <= 0.15 and g >= 0.60, so there it does; a calibrated band ends at values that unseen
+            sequences do take, so there only what is strictly outside counts.
+    """
+
+    low: float
+    high: float
+    ends_are_outliers: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a band that holds nothing."""
+        if not self.low <= self.high:
+            raise InputError(
+                f"band: low {self.low} is not below high {self.high}; give the lower end first"
+            )
+
+    def under_forgotten(self, g: np.ndarray) -> np.ndarray:
+        """Which sequences are still memorized: above the band. Shape of `g`; NaN is False."""
+        slack = -TOLERANCE if self.ends_are_outliers else TOLERANCE
+        return np.asarray(g) > self.high + slack
+
+    def over_forgotten(self, g: np.ndarray) -> np.ndarray:
+        """Which sequences are known less than unseen ones: below the band. NaN is False."""
+        slack = -TOLERANCE if self.ends_are_outliers else TOLERANCE
+        return np.asarray(g) < self.low - slack
+
+    def outside(self, g: np.ndarray) -> np.ndarray:
+        """Which sequences are outliers on either side. Shape of `g`; NaN is False."""
+        return self.under_forgotten(g) | self.over_forgotten(g)
+
+
+PAPER_BAND = Band(0.15, 0.60, ends_are_outliers=True)
+"""The fixed band of the paper's release (set for models with a mean unseen g of 0.30 to 0.34)."""
+
+
+THRESHOLD_COLUMNS = (
+    "model",
+    "ma_mean",
+    "el_mean",
+    "paper_low",
+    "paper_high",
+    "calibrated_low",
+    "calibrated_high",
+    "n",
+)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What forgetting is measured against, for one model.
+
+    Attributes:
+        ma_mean: forgetting threshold: mean MA of unseen sequences (or the value given).
+        el_mean: the same for extraction likelihood.
+        paper: the fixed band.
+        calibrated: quantiles of the unseen sequences' g.
+        n: unseen sequences measured.
+    """
+
+    ma_mean: float
+    el_mean: float
+    paper: Band
+    calibrated: Band
+    n: int
+
+
+def thresholds(
+    ma: np.ndarray,
+    el: np.ndarray,
+    quantiles: tuple[float, float] = (0.01, 0.99),
+    *,
+    paper_band: tuple[float, float] = (PAPER_BAND.low, PAPER_BAND.high),
+    ma_mean: float | None = None,
+    el_mean: float | None = None,
+) -> dict[str, float]:
+    """Thresholds of a model from its scores on the unseen "threshold" half.
+
+    The means are the published rule (Jang et al. 2023). The calibrated band is ours: quantiles
+    (linear interpolation) of the same sequences' g.
+
+    Args:
+        ma: memorization accuracy of each unseen sequence, (N,).
+        el: extraction likelihood of each, (N,).
+        quantiles: the ends of the calibrated band.
+        paper_band: the fixed band.
+        ma_mean: a forgetting threshold to use instead of the measured mean; published: 0.2994
+            (GPT-Neo 125M), 0.3327 (1.3B), 0.3402 (2.7B).
+        el_mean: the same for extraction likelihood; published: 0.0499 (125M).
+
+    Returns:
+        The columns `THRESHOLD_COLUMNS` but for the model.
+
+    Raises:
+        InputError: quantiles that are none, no sequence, or a score that is not a finite number.
+    """
+    ma, el = np.asarray(ma, dtype=float), np.asarray(el, dtype=float)
+    if not 0 <= quantiles[0] < quantiles[1] <= 1:
+        raise InputError(
+            f"band_quantiles: {quantiles[0]}, {quantiles[1]} are not two rising numbers within"
+            " 0..1; correct them"
+        )
+    if not len(ma) or not np.isfinite(ma).all() or not np.isfinite(el).all():
+        raise InputError(
+            "thresholds: the unseen 'threshold' half is empty or has scores that are not finite;"
+            " check sequences.parquet and the original model"
+        )
+    low, high = np.quantile(ma, quantiles)
+    return {
+        "ma_mean": float(ma.mean()) if ma_mean is None else ma_mean,
+        "el_mean": float(el.mean()) if el_mean is None else el_mean,
+        "paper_low": paper_band[0],
+        "paper_high": paper_band[1],
+        "calibrated_low": float(low),
+        "calibrated_high": float(high),
+        "n": len(ma),
+    }
+
+
+def thresholds_of(table: pd.DataFrame, model: str) -> Thresholds:
+    """Read one model's thresholds back from a table with the columns `THRESHOLD_COLUMNS`.
+
+    Raises:
+        InputError: a column is missing, or the model has not exactly one row.
+    """
+    missing = [column for column in THRESHOLD_COLUMNS if column not in table]
+    if missing:
+        raise InputError(f"thresholds: no column '{missing[0]}'; measure the thresholds again")
+    rows = table[table["model"].astype(str) == str(model)]
+    if len(rows) != 1:
+        raise InputError(
+            f"thresholds: model '{model}' has {len(rows)} rows where one is needed;"
+            " measure its thresholds"
+        )
+    row = rows.iloc[0]
+    return Thresholds(
+        ma_mean=float(row["ma_mean"]),
+        el_mean=float(row["el_mean"]),
+        paper=Band(float(row["paper_low"]), float(row["paper_high"]), ends_are_outliers=True),
+        calibrated=Band(float(row["calibrated_low"]), float(row["calibrated_high"])),
+        n=int(row["n"]),
+    )
+
+
+def count_outliers(g: Iterable[float], band: Band) -> dict[str, float]:
+    """c(D_f), the outlier-based forgetting metric of the paper, and its two sides apart.
+
+    c counts the sequences whose g lies outside the acceptable band after unlearning: those still
+    memorized and those over-forgotten. Applied to unseen sequences of the same unlearned model it
+    is the control: unlearning moves the g of unseen text too.
+
+    Args:
+        g: memorization of each sequence, (F,).
+        band: the acceptable range; it says whether its ends count (paper) or not (calibrated).
+
+    Returns:
+        Counts under the keys of `SIDES`; NaN each if there is no sequence or any g is NaN (a
+        diverged run has no outliers to count, which is not the same as having none).
+    """
+    g = np.asarray(list(g), dtype=float)
+    if not len(g) or np.isnan(g).any():
+        return dict.fromkeys(SIDES, float("nan"))
+    return {
+        "both": float(band.outside(g).sum()),
+        "under_forgotten": float(band.under_forgotten(g).sum()),
+        "over_forgotten": float(band.over_forgotten(g).sum()),
+    }
+
+
+def describe(g: Iterable[float]) -> dict[str, float]:
+    """Mean, spread (population standard deviation), smallest and largest g of a set.
+
+    Returns:
+        Keys mean, spread, min, max; NaN each if there is no sequence or any g is NaN.
+    """
+    g = np.asarray(list(g), dtype=float)
+    if not len(g) or np.isnan(g).any():
+        return dict.fromkeys(("mean", "spread", "min", "max"), float("nan"))
+    return {
+        "mean": float(g.mean()),
+        "spread": float(g.std()),
+        "min": float(g.min()),
+        "max": float(g.max()),
+    }

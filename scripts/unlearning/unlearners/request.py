@@ -1,0 +1,27 @@
+"""What is asked of an unlearner."""
+
+from dataclasses import dataclass
+
+import torch
+
+from unlearning.memorization.forgetting import Band
+
+
+@dataclass(frozen=True)
+class Request:
+    """An unlearning request: what to forget, what to keep, and what counts as forgotten.
+
+    Attributes:
+        forget: token rows of the forget set, (F, T) int64.
+        retain: token rows of ordinary training text, (R, T) int64, for methods that train on
+            something to keep.
+        threshold: the forgetting threshold: mean g of the original model on unseen sequences.
+        el_threshold: the same for extraction likelihood.
+        band: the acceptable range of one sequence's g, calibrated on unseen sequences.
+    """
+
+    forget: torch.Tensor
+    retain: torch.Tensor
+    threshold: float
+    el_threshold: float
+    band: Band
