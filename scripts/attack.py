@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.analysis.tables import read_rows
+from unlearning.analysis.rows import read_rows
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.console import run
 from unlearning.jobs.files import write_parquet
