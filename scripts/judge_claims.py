@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from unlearning.analysis.claims import ClaimSettings, as_json, as_markdown, judge
-from unlearning.analysis.tables import read_table
+from unlearning.analysis.rows import read_table
 from unlearning.jobs.console import run
 from unlearning.jobs.files import replacing, write_json
 from unlearning.settings import read_settings

@@ -11,7 +11,7 @@ from unlearning.figures import FIGURES
 
 ROWS = ("sequences", "memorization", "membership", "history")
 TABLES = (
-    "per_run", "gains", "utility", "solution_space", "candidates", "cost", "analyse_attacks",
+    "per_run", "gains", "utility", "solution_space", "candidates", "cost", "attack_suite",
 )  # fmt: skip
 
 

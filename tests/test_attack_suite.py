@@ -24,7 +24,7 @@ from unlearning.analysis.attack_effects import (
     scored,
     suite_table,
 )
-from unlearning.analysis.tables import ALL, TableJob
+from unlearning.analysis.rows import ALL, TableJob
 from unlearning.attacks.learned_attacker import FEATURES, folds_of, log_odds
 from unlearning.jobs.errors import InputError
 from unlearning.settings.analysis import AttackSettings

@@ -11,6 +11,10 @@ from hypothesis import strategies as st
 
 from synthetic_results import EFFECTS, Effect, Shape, make
 from unlearning.analysis.claims import ClaimSettings, as_json, as_markdown, judge, show
+from unlearning.analysis.gains import gains_table
+from unlearning.analysis.original import original_table
+from unlearning.analysis.per_run import per_run, task_values
+from unlearning.analysis.rows import TableJob
 from unlearning.analysis.solution_space import (
     candidates,
     describe_cell,
@@ -18,7 +22,6 @@ from unlearning.analysis.solution_space import (
     solution_space,
     winner_under,
 )
-from unlearning.analysis.tables import TableJob, gains_table, original_table, per_run, task_values
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import write_json

@@ -6,7 +6,7 @@ import pytest
 
 from running import analyse
 from unlearning.analysis.attack_effects import ROW_COLUMNS
-from unlearning.analysis.tables import read_rows, read_table
+from unlearning.analysis.rows import read_rows, read_table
 from unlearning.figures import FIGURES, FigureJob, save
 from unlearning.figures.style import COLOURS, SPARE_COLOURS, fit_notes, grid, markers, palette
 from unlearning.jobs.errors import InputError

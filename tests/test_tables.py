@@ -9,24 +9,17 @@ from statsmodels.stats.multitest import multipletests
 
 from synthetic_results import EFFECTS, Effect, Shape, make
 from unlearning.analysis.attack_effects import effects, learned_success, scored
-from unlearning.analysis.tables import (
-    ALL,
-    CELLS,
-    DRAWS,
-    TableJob,
+from unlearning.analysis.averages import (
     attack_table,
     cost_table,
-    gains_table,
     main_table,
-    original_table,
     outlier_table,
-    paired_values,
-    per_run,
-    read_rows,
-    read_table,
-    task_values,
     utility_table,
 )
+from unlearning.analysis.gains import gains_table, paired_values
+from unlearning.analysis.original import original_table
+from unlearning.analysis.per_run import per_run, task_values
+from unlearning.analysis.rows import ALL, CELLS, DRAWS, TableJob, read_rows, read_table
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import write_csv

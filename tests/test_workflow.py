@@ -271,6 +271,7 @@ def edited(smoke):
         ("evaluation/suite.py", {"measure_unlearned"}, {"pretrain", "unlearn"}),
         ("data/corpus/world.py", {"make_corpus"}, set()),
         ("attacks/quantization.py", {"attack_unlearned"}, {"unlearn", "measure_unlearned"}),
+        ("analysis/claims/c2_hidden_outliers.py", {"judge_claims"}, {"make_tables"}),
         ("analysis/pages.py", {"render_pages"}, {"make_tables", "judge_claims"}),
         ("figures/gains.py", {"draw_figures"}, {"make_tables", "judge_claims"}),
     ],

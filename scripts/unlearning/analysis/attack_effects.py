@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import special
 
 from unlearning import attacks
-from unlearning.analysis.tables import ALL, CELLS, DRAWS, TableJob, arrange
+from unlearning.analysis.rows import ALL, CELLS, DRAWS, TableJob, arrange
 from unlearning.attacks.membership import BLACK_BOX, KEYS
 from unlearning.memorization.forgetting import thresholds_of
 from unlearning.settings.analysis import AttackSettings

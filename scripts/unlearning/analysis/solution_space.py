@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from unlearning.analysis.tables import paired_values
+from unlearning.analysis.gains import paired_values
 from unlearning.jobs.errors import InputError
 from unlearning.names import METRICS, method_name, method_order, model_order
 from unlearning.settings.analysis import SolutionSettings
@@ -94,7 +94,7 @@ def solution_space(
     """The winner of each cell (model x forget size).
 
     Args:
-        runs: one value per run and metric, as `tables.per_run` returns it.
+        runs: one value per run and metric, as `per_run` returns it.
         settings: the rule.
         models: display order, smallest first.
         confidence: of the intervals.
@@ -126,7 +126,7 @@ def candidates(
     """Every method in every cell, in the order of the rule.
 
     Args:
-        runs: one value per run and metric, as `tables.per_run` returns it.
+        runs: one value per run and metric, as `per_run` returns it.
         settings: the rule.
         models: display order, smallest first.
         confidence: of the intervals.

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from unlearning.analysis.tables import ALL
+from unlearning.analysis.rows import ALL
 from unlearning.figures.style import FigureJob, empty, grid, palette
 from unlearning.names import METRICS
 

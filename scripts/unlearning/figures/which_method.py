@@ -8,8 +8,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from unlearning.analysis.gains import pooled_difference
 from unlearning.analysis.solution_space import excess_of, summary
-from unlearning.analysis.tables import pooled_difference
 from unlearning.figures.style import FigureJob, empty, grid, markers, methods_in, palette
 from unlearning.names import METRICS
 from unlearning.statistics import Interval, mean_interval
