@@ -18,7 +18,7 @@ from unlearning.data.sequences import forget_set, read_sequences
 from unlearning.jobs import parts
 from unlearning.jobs.cells import Cell
 from unlearning.jobs.console import add_threads, limit_threads, run
-from unlearning.jobs.files import link, replacing, write_parquet
+from unlearning.jobs.files import link, read_csv, replacing, write_parquet
 from unlearning.jobs.locks import work_alone
 from unlearning.jobs.sources import sources
 from unlearning.memorization.forgetting import Band
@@ -57,7 +57,7 @@ def unlearn_cell(
     model = sharding.shard(load_model(arguments.model, device))
     sequences = read_sequences(arguments.sequences).set_index("sequence_id", drop=False)
     ids = forget_set(pd.read_parquet(arguments.forget_sets), size, seed)
-    limits = pd.read_csv(arguments.thresholds).iloc[0]
+    limits = read_csv(arguments.thresholds).iloc[0]
     background = np.load(arguments.background)
     kept = np.random.default_rng([seed, size]).permutation(len(background))[: settings.retain]
     request = Request(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from unlearning.jobs.errors import InputError
+from unlearning.jobs.files import read_csv
 from unlearning.names import METRICS, method_order, model_order
 from unlearning.settings import settings_class
 from unlearning.settings.analysis import TableSettings
@@ -82,9 +83,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
         InputError: the file cannot be read.
     """
     try:
-        table = pd.read_csv(
-            path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=""
-        )
+        table = read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values="")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error}); make it again") from None
     for name in set(TEXT) & set(table.columns):

@@ -16,12 +16,14 @@ import pandas as pd
 
 from unlearning.analysis.gains import paired_values
 from unlearning.jobs.errors import InputError
+from unlearning.memorization.forgetting import above, at_most
 from unlearning.names import METRICS, method_name, method_order, model_order
 from unlearning.settings.analysis import SolutionSettings
 from unlearning.statistics import Interval, mean_interval, paired_difference, sign_of
 
 REFERENCES = {"original", "control"}
-TOLERANCE = 1e-9
+LEAST = 1e-9
+"""Stands for a limit of zero where something is told in units of it."""
 COLUMNS = [
     "model", "forget_size", "winner", "runner_up", "tied", "feasible", "n_feasible", "nearest",
     "nearest_excess", "outliers", "attack", "utility", "utility_low", "utility_high", "n",
@@ -54,21 +56,25 @@ class Candidate:
         """Whether the means keep the limits and every run came through."""
         return (
             not self.diverged
-            and self.outliers.mean <= settings.max_outliers + TOLERANCE
-            and self.attack.mean <= settings.max_attack + TOLERANCE
+            and keeps(self.outliers.mean, self.attack.mean, settings)
             and np.isfinite(self.utility.mean)
         )
 
     def surely_feasible(self, settings: SolutionSettings) -> bool:
         """Whether the whole intervals keep the limits."""
-        return (
-            self.outliers.high <= settings.max_outliers + TOLERANCE
-            and self.attack.high <= settings.max_attack + TOLERANCE
-        )
+        return keeps(self.outliers.high, self.attack.high, settings)
 
     def surely_infeasible(self, settings: SolutionSettings) -> bool:
         """Whether a whole interval lies beyond its limit."""
-        return self.outliers.low > settings.max_outliers or self.attack.low > settings.max_attack
+        return bool(
+            above(self.outliers.low, settings.max_outliers)
+            | above(self.attack.low, settings.max_attack)
+        )
+
+
+def keeps(outliers: float, attack: float, settings: SolutionSettings) -> bool:
+    """Whether two measures keep their limits; at the limit they do, an unknown one does not."""
+    return bool(at_most(outliers, settings.max_outliers) & at_most(attack, settings.max_attack))
 
 
 def excess_of(outliers: float, attack: float, settings: SolutionSettings) -> float:
@@ -80,8 +86,8 @@ def excess_of(outliers: float, attack: float, settings: SolutionSettings) -> flo
         return np.inf
     chance = 0.5 if settings.max_attack > 0.5 else 0.0
     return max(
-        outliers / max(settings.max_outliers, TOLERANCE),
-        (attack - chance) / max(settings.max_attack - chance, TOLERANCE),
+        outliers / max(settings.max_outliers, LEAST),
+        (attack - chance) / max(settings.max_attack - chance, LEAST),
     )
 
 
@@ -183,8 +189,8 @@ def winner_under(
     """
     kept = cell[
         (cell["diverged"] == 0)
-        & (cell["outliers"] <= max_outliers + TOLERANCE)
-        & (cell["attack"] <= max_attack + TOLERANCE)
+        & at_most(cell["outliers"], max_outliers)
+        & at_most(cell["attack"], max_attack)
         & np.isfinite(cell["utility"])
     ]
     if kept.empty:

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from unlearning.analysis.gains import pooled_difference
 from unlearning.analysis.solution_space import excess_of, summary
 from unlearning.figures.style import FigureJob, empty, grid, markers, methods_in, palette
+from unlearning.memorization.forgetting import at_most
 from unlearning.names import METRICS
 from unlearning.statistics import Interval, mean_interval
 
@@ -119,7 +120,7 @@ def _field(axis: Axes, values: pd.DataFrame, chosen: pd.Series) -> None:
     colours = colormaps["Oranges"](0.8 * norm(values.clip(1, norm.vmax).to_numpy()))
     for y, (label, row) in enumerate(values.iterrows()):
         for x, (cell, value) in enumerate(row.items()):
-            unknown, lost, safe = np.isnan(value), value >= LOST, value <= 1 + 1e-9
+            unknown, lost, safe = np.isnan(value), value >= LOST, at_most(value, 1)
             colour = "white" if unknown else SAFE if safe else "#BBBBBB" if lost else colours[y, x]
             axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, linewidth=0))
             first = chosen.get(cell) == label and not lost

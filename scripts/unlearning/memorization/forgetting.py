@@ -14,10 +14,33 @@ import pandas as pd
 from unlearning.jobs.errors import InputError
 
 TOLERANCE = 1e-6
-"""Slack in comparing g with an end of a band. MA moves in steps of 1/(T - 1), far above this; what
-is below it is rounding: g stored in single precision, the ends printed with nine digits."""
+"""What differs by less is equal. MA moves in steps of 1/(T - 1), the mean of F sequences in steps
+of 1/(F (T - 1)), far above this; what is below it is rounding: of a mean, of single precision."""
 
 SIDES = ("both", "under_forgotten", "over_forgotten")
+
+
+# Every decision on a measure and its limit is one of these four. NaN is none of them.
+
+
+def above(value: np.ndarray | float, limit: float) -> np.ndarray:
+    """Whether a value is more than its limit, by more than rounding; shape of `value`."""
+    return np.asarray(value) > limit + TOLERANCE
+
+
+def below(value: np.ndarray | float, limit: float) -> np.ndarray:
+    """Whether a value is less than its limit, by more than rounding; shape of `value`."""
+    return np.asarray(value) < limit - TOLERANCE
+
+
+def at_least(value: np.ndarray | float, limit: float) -> np.ndarray:
+    """Whether a value is its limit, but for rounding, or more; shape of `value`."""
+    return np.asarray(value) >= limit - TOLERANCE
+
+
+def at_most(value: np.ndarray | float, limit: float) -> np.ndarray:
+    """Whether a value is its limit, but for rounding, or less; shape of `value`."""
+    return np.asarray(value) <= limit + TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -45,13 +68,11 @@ class Band:
 
     def under_forgotten(self, g: np.ndarray) -> np.ndarray:
         """Which sequences are still memorized: above the band. Shape of `g`; NaN is False."""
-        slack = -TOLERANCE if self.ends_are_outliers else TOLERANCE
-        return np.asarray(g) > self.high + slack
+        return (at_least if self.ends_are_outliers else above)(g, self.high)
 
     def over_forgotten(self, g: np.ndarray) -> np.ndarray:
         """Which sequences are known less than unseen ones: below the band. NaN is False."""
-        slack = -TOLERANCE if self.ends_are_outliers else TOLERANCE
-        return np.asarray(g) < self.low - slack
+        return (at_most if self.ends_are_outliers else below)(g, self.low)
 
     def outside(self, g: np.ndarray) -> np.ndarray:
         """Which sequences are outliers on either side. Shape of `g`; NaN is False."""
