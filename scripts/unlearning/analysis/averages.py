@@ -109,12 +109,9 @@ def utility_table(tasks: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     for key, group in table.groupby(by, sort=False):
         mean = mean_interval(group["value"], settings.confidence)
         change = paired_difference(group["value"], group["value_original"], settings.confidence)
-        bounds = (change.low, change.high)
-        if np.isnan(bounds).any() and change.n > 1:
-            bounds = (change.mean, change.mean)  # the same items lost in every draw
         rows.append(
-            (*key, mean.mean, mean.low, mean.high, change.mean, *bounds, mean.n)
-            + (int(group["items"].iloc[0]),)
+            (*key, mean.mean, mean.low, mean.high, change.mean, change.low, change.high)
+            + (mean.n, int(group["items"].iloc[0]))
         )
     columns = ["mean", "low", "high", "change", "change_low", "change_high", "n", "items"]
     return pd.DataFrame(rows, columns=[*by, *columns])

@@ -2,7 +2,8 @@
 
 The rule is ours, stated with its settings in every output: privacy first, then utility. Among the
 methods that keep privacy in a cell, the one with the highest utility wins. Its lead is sure only if
-the paired intervals against every other feasible method exclude zero; otherwise they tie.
+the paired intervals against every other feasible method, Student's and the bootstrap's, exclude
+zero; otherwise they tie. Fewer than four draws make nothing sure.
 
 `candidates` is the whole field behind the winners: every method in every cell, ranked by that rule,
 and whether it is on a Pareto front. `winner_under` answers from it what other limits would change.
@@ -19,7 +20,7 @@ from unlearning.jobs.errors import InputError
 from unlearning.memorization.forgetting import above, at_most
 from unlearning.names import METRICS, method_name, method_order, model_order
 from unlearning.settings.analysis import SolutionSettings
-from unlearning.statistics import Interval, mean_interval, paired_difference, sign_of
+from unlearning.statistics import PairedDifference, paired_difference, sign_of, witnessed_mean
 
 REFERENCES = {"original", "control"}
 LEAST = 1e-9
@@ -41,9 +42,9 @@ class Candidate:
     """One method in one cell."""
 
     label: str
-    outliers: Interval
-    attack: Interval
-    utility: Interval
+    outliers: PairedDifference
+    attack: PairedDifference
+    utility: PairedDifference
     diverged: int
 
     def excess(self, settings: SolutionSettings) -> float:
@@ -61,14 +62,14 @@ class Candidate:
         )
 
     def surely_feasible(self, settings: SolutionSettings) -> bool:
-        """Whether the whole intervals keep the limits."""
-        return keeps(self.outliers.high, self.attack.high, settings)
+        """Whether the whole intervals keep the limits, Student's and the bootstrap's."""
+        return keeps(self.outliers.sure_high, self.attack.sure_high, settings)
 
     def surely_infeasible(self, settings: SolutionSettings) -> bool:
-        """Whether a whole interval lies beyond its limit."""
+        """Whether a measure lies beyond its limit with both intervals."""
         return bool(
-            above(self.outliers.low, settings.max_outliers)
-            | above(self.attack.low, settings.max_attack)
+            above(self.outliers.sure_low, settings.max_outliers)
+            | above(self.attack.sure_low, settings.max_attack)
         )
 
 
@@ -228,7 +229,7 @@ def _candidates(
     for label in method_order(set(cell["unlearner"]) - REFERENCES):
         own = cell[cell["unlearner"] == label].set_index("metric")["value"]
         names = (settings.outlier_metric, settings.attack_metric, settings.utility_metric)
-        intervals = [mean_interval(own[own.index == name], confidence) for name in names]
+        intervals = [witnessed_mean(own[own.index == name], confidence) for name in names]
         diverged = int(own[own.index == "n_diverged"].sum())
         found.append(Candidate(label, *intervals, diverged))
     return found

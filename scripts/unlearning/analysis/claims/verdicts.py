@@ -12,7 +12,7 @@ from unlearning.analysis.rows import ALL
 from unlearning.names import HEADLINE, METRICS, method_name
 from unlearning.settings import settings_class
 from unlearning.settings.analysis import ClaimRules, SolutionSettings
-from unlearning.statistics import Interval, mean_interval
+from unlearning.statistics import WITNESSES, Interval, mean_interval
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 
@@ -34,12 +34,17 @@ class ClaimSettings(ClaimRules, SolutionSettings):
         return 1 - self.confidence
 
     @property
+    def surely(self) -> str:
+        """What "surely" means, in words, where no family of comparisons is corrected for."""
+        return f"surely: by Student's and the bootstrap interval, of at least {WITNESSES} values"
+
+    @property
     def sure(self) -> str:
         """What a sure difference is, in words."""
         return (
-            "sure: Student's and the bootstrap interval exclude 0, and p is below"
-            f" {self.alpha:.2g} after Holm's correction over all comparisons of methods by"
-            f" {', '.join(HEADLINE)} in the same scope"
+            f"sure: Student's and the bootstrap interval, of at least {WITNESSES} values, exclude"
+            f" 0, and p is below {self.alpha:.2g} after Holm's correction over all comparisons of"
+            f" methods by {', '.join(HEADLINE)} in the same scope"
         )
 
 
