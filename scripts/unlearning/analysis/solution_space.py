@@ -9,7 +9,7 @@ zero; otherwise they tie. Fewer than four draws make nothing sure.
 and whether it is on a Pareto front. `winner_under` answers from it what other limits would change.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +29,13 @@ COLUMNS = [
     "model", "forget_size", "winner", "runner_up", "tied", "feasible", "n_feasible", "nearest",
     "nearest_excess", "outliers", "attack", "utility", "utility_low", "utility_high", "n",
     "lead", "lead_low", "lead_high", "lead_n", "sure_lead", "sure_feasible", "sure_none",
+    "by_construction",
 ]  # fmt: skip
 CANDIDATES = [
     "model", "forget_size", "rank", "unlearner", "safe", "excess",
     "outliers", "outliers_low", "outliers_high", "attack", "attack_low", "attack_high",
     "utility", "utility_low", "utility_high", "n", "diverged", "pareto_outliers", "pareto_attack",
+    "by_construction",
 ]  # fmt: skip
 
 
@@ -97,6 +99,7 @@ def solution_space(
     settings: SolutionSettings,
     models: Sequence[str] = (),
     confidence: float = 0.95,
+    circular: Collection[str] = (),
 ) -> pd.DataFrame:
     """The winner of each cell (model x forget size).
 
@@ -105,6 +108,7 @@ def solution_space(
         settings: the rule.
         models: display order, smallest first.
         confidence: of the intervals.
+        circular: labels of the methods whose own stop rule brings about the outlier measure.
 
     Returns:
         Columns `COLUMNS`, one row per cell. winner is empty where no method is feasible; then
@@ -112,7 +116,8 @@ def solution_space(
         outliers, attack and utility are its. runner_up is the next best feasible method, lead the
         paired difference of the utility, oriented so that positive favours the winner; tied lists
         the feasible methods that it is not surely ahead of (`statistics.sign_of`). sure_none says
-        that nobody is feasible and that each method surely breaks a limit.
+        that nobody is feasible and that each method surely breaks a limit. by_construction says
+        that outliers is what the stop rule of the method shown brings about by itself.
 
     Raises:
         InputError: a metric of the rule has no values.
@@ -121,6 +126,8 @@ def solution_space(
         {"model": model, "forget_size": size} | _decide(cell, settings, confidence)
         for model, size, cell in _cells(runs, settings, models)
     ]
+    for row in rows:
+        row["by_construction"] = (row["winner"] or row["nearest"]) in circular
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -129,6 +136,7 @@ def candidates(
     settings: SolutionSettings,
     models: Sequence[str] = (),
     confidence: float = 0.95,
+    circular: Collection[str] = (),
 ) -> pd.DataFrame:
     """Every method in every cell, in the order of the rule.
 
@@ -137,13 +145,15 @@ def candidates(
         settings: the rule.
         models: display order, smallest first.
         confidence: of the intervals.
+        circular: labels of the methods whose own stop rule brings about the outlier measure.
 
     Returns:
         Columns `CANDIDATES`, one row per cell and method. safe: it keeps the limits. rank counts
         from 1: the safe by falling utility, then the others by rising excess (`excess_of`; infinite
         if a run diverged). pareto_outliers and pareto_attack: no other method of
         the cell is at least as good in that measure and in utility, and better in one; a method
-        with a diverged run is on no front. n counts draws.
+        with a diverged run is on no front. n counts draws. by_construction: the method is one of
+        `circular`.
 
     Raises:
         InputError: a metric of the rule has no values.
@@ -161,7 +171,8 @@ def candidates(
             row = (model, size, i + 1, c.label, c.feasible(settings), c.excess(settings))
             for interval in (c.outliers, c.attack, c.utility):
                 row += (interval.mean, interval.low, interval.high)
-            rows.append((*row, c.utility.n, c.diverged, *(bool(front[i]) for front in fronts)))
+            row += (c.utility.n, c.diverged, *(bool(front[i]) for front in fronts))
+            rows.append((*row, c.label in circular))
     return pd.DataFrame(rows, columns=CANDIDATES)
 
 

@@ -34,7 +34,7 @@ def judge_hidden_outliers(runs: pd.DataFrame, settings: ClaimSettings) -> Verdic
     excess = over_cells("excess_memorized_rate")
     counts = met["outliers_calibrated"]
     evidence = [
-        f"{len(met)} runs of {name} met the mean threshold",
+        f"{len(met)} runs of {name} met the mean threshold (by construction: {name} stops there)",
         f"still memorized in excess of unseen: {show(excess)}",
         f"outliers of both sides in excess of unseen: {show(over_cells('excess_outliers_rate'))}",
         f"calibrated band: c(D_f) > 0 in {int((counts > 0).sum())} of {len(met)} runs, still"
