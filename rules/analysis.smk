@@ -107,7 +107,13 @@ rule make_tables:
         runtime=grown(30),
     params:
         script=script("make_tables.py"),
-        settings=as_json(**CONFIG["tables"], **CONFIG["solution_space"], models=MODELS),
+        settings=as_json(
+            **CONFIG["tables"],
+            **CONFIG["solution_space"],
+            models=MODELS,
+            stops={label: block["stop"] for label, block in CONFIG["unlearners"].items()},
+            stop_metrics=CONFIG["unlearning"]["stop_metrics"],
+        ),
         folder=folder_of,
     shell:
         "python {params.script} --sequences {input.sequences} --memorization {input.memorization}"

@@ -16,11 +16,11 @@ from unlearning.analysis.averages import (
     attack_table,
     cost_table,
     main_table,
-    outlier_table,
     utility_table,
 )
 from unlearning.analysis.gains import gains_table
 from unlearning.analysis.original import original_table
+from unlearning.analysis.outliers import outlier_table
 from unlearning.analysis.per_run import per_run, task_values
 from unlearning.analysis.rows import TableJob, read_rows, read_table
 from unlearning.analysis.solution_space import candidates, solution_space
@@ -58,6 +58,11 @@ def main() -> None:
     values = per_run(
         memorization, membership, attack_runs, tasks, rows["runs"], thresholds, settings
     )
+    shown = {
+        "models": settings.models,
+        "confidence": settings.confidence,
+        "circular": settings.circular(settings.outlier_metric),
+    }
     made = {
         "per_run": values,
         "main": main_table(values, settings),
@@ -65,8 +70,8 @@ def main() -> None:
         "attack": attack_table(attack_runs, settings),
         "utility": utility_table(tasks, settings),
         "gains": gains_table(values, settings),
-        "solution_space": solution_space(values, settings, settings.models, settings.confidence),
-        "candidates": candidates(values, settings, settings.models, settings.confidence),
+        "solution_space": solution_space(values, settings, **shown),
+        "candidates": candidates(values, settings, **shown),
         "original": original_table(memorization, membership, rows["sequences"], settings),
         "cost": cost_table(rows["runs"], settings),
     }

@@ -17,7 +17,7 @@ from unlearning import unlearners
 from unlearning.data.sequences import forget_set, read_sequences
 from unlearning.jobs.cells import Cell
 from unlearning.jobs.console import add_paths, limit_threads, model_job, run
-from unlearning.jobs.files import link, replacing, write_parquet
+from unlearning.jobs.files import link, read_csv, replacing, write_parquet
 from unlearning.jobs.parts import Made, fingerprint, work_through
 from unlearning.jobs.sources import sources
 from unlearning.memorization.forgetting import Band
@@ -67,7 +67,7 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
     model = sharding.shard(load_model(arguments.model, device))
     sequences = read_sequences(arguments.sequences).set_index("sequence_id", drop=False)
     ids = forget_set(pd.read_parquet(arguments.forget_sets), size, seed)
-    limits = pd.read_csv(arguments.thresholds).iloc[0]
+    limits = read_csv(arguments.thresholds).iloc[0]
     background = np.load(arguments.background)
     kept = np.random.default_rng([seed, size]).permutation(len(background))[: settings.retain]
     request = Request(

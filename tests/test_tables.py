@@ -1,5 +1,6 @@
 """Tables against sums done by hand, and their bytes."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,18 +14,19 @@ from unlearning.analysis.averages import (
     attack_table,
     cost_table,
     main_table,
-    outlier_table,
     utility_table,
 )
 from unlearning.analysis.gains import gains_table, paired_values
 from unlearning.analysis.original import original_table
+from unlearning.analysis.outliers import outlier_table
 from unlearning.analysis.per_run import per_run, task_values
 from unlearning.analysis.rows import ALL, CELLS, DRAWS, TableJob, read_rows, read_table
+from unlearning.analysis.solution_space import candidates, solution_space
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import write_csv
 from unlearning.names import HEADLINE, METRICS, method_order, model_order
-from unlearning.settings.analysis import AttackSettings
+from unlearning.settings.analysis import AttackSettings, SolutionSettings
 from unlearning.statistics import mean_interval, paired_difference
 
 JOB = TableJob(models=("small", "large"))
@@ -217,6 +219,52 @@ def test_a_sure_gain_has_both_intervals_and_the_corrected_test_on_its_side(gains
     sure = both & (gains["p_holm"] < 0.05) & (gains["mean"] != 0)
     assert (gains["sure"] == np.sign(gains["mean"]).where(sure, 0)).all()
     assert {-1, 0} <= set(gains["sure"])
+
+
+def test_what_a_stop_rule_brings_about_is_named_and_never_sure(results, runs, gains):
+    job = dataclasses.replace(JOB, stops={"ga": "mean", "ta": "mean", "sga": "each"})
+    marked = gains_table(runs, job)
+    plain = gains.set_index(["model", "forget_size", "proposal", "baseline", "metric"])["sure"]
+    assert not gains["by_construction"].any()
+    circular = marked[marked["by_construction"]]
+    assert set(circular["metric"]) > {"ma", "ma_max", "outliers_calibrated_rate"}
+    assert set(circular.loc[circular["metric"] == "ma_max", "proposal"]) == {"sga"}
+    assert (circular["sure"] == 0).all()
+    keys = pd.MultiIndex.from_frame(circular[plain.index.names])
+    assert (plain[keys] != 0).any()  # there was something to keep out
+    others = marked[~marked["by_construction"]].set_index(plain.index.names)["sure"]
+    assert (others == plain[others.index]).all()
+
+    main = main_table(runs, job).set_index(["unlearner", "metric"])["by_construction"]
+    for label, metric, expected in (
+        ("sga", "ma_max", True),
+        ("sga", "under_forgotten_calibrated_rate", True),
+        ("sga", "over_forgotten_calibrated_rate", False),
+        ("sga", "attack_auc_worst", False),
+        ("sga", "ma", False),
+        ("ga", "ma", True),
+        ("ga", "mean_met", True),
+        ("ga", "ma_max", False),
+        ("original", "ma", False),
+    ):
+        assert set(main[label, metric]) == {expected}, (label, metric)
+    el = dataclasses.replace(job, stop_metrics=("ma", "el"))
+    assert el.circular("el") == {"ga", "ta", "sga"}
+    assert not job.circular("el")
+
+    outliers = outlier_table(
+        results["memorization"], results["membership"], results["thresholds"], job
+    )
+    marked = outliers[outliers["by_construction"]]
+    assert set(marked["unlearner"]) == {"sga"}
+    assert set(marked["split"]) == {"forget"}
+    assert set(marked["side"]) == {"both", "under_forgotten"}
+    rule = SolutionSettings()
+    ranked = candidates(runs, rule, circular=job.circular(rule.outlier_metric))
+    assert set(ranked.loc[ranked["by_construction"], "unlearner"]) == {"sga"}
+    space = solution_space(runs, rule, circular={"sga"})
+    first = space["winner"].where(space["winner"] != "", space["nearest"])
+    assert (space["by_construction"] == (first == "sga")).all()
 
 
 def test_outliers_stand_beside_those_of_unseen_sequences(results, runs):

@@ -19,7 +19,7 @@ from unlearning.analysis.rows import ALL, CELLS, DRAWS, TableJob, arrange
 from unlearning.attacks.membership import BLACK_BOX, KEYS
 from unlearning.memorization.forgetting import thresholds_of
 from unlearning.settings.analysis import AttackSettings
-from unlearning.statistics import resample_indices, resample_weights
+from unlearning.statistics import known_spread, resample_indices, resample_weights
 
 WAY = ["attack", "variant", "measure"]
 ROW_COLUMNS = [*KEYS, *WAY, "sequence_id", "split", "value"]
@@ -147,12 +147,11 @@ def resampled(
 def student(values: pd.DataFrame, by: list[str], confidence: float) -> pd.DataFrame:
     """Mean and Student-t interval of `value` in each group: columns by, mean, low, high, n.
 
-    As `statistics.mean_interval`, for thousands of groups at once; but where all values of a group
-    are one and the same, the bounds are NaN: a few equal values are no evidence of certainty.
+    As `statistics.mean_interval`, for thousands of groups at once.
     """
     table = values.groupby(by, sort=False, dropna=False)["value"].agg(["mean", "std", "count"])
     table = table.rename(columns={"count": "n"}).reset_index()
-    spread = table["std"].where(table["std"] > 1e-12 * table["mean"].abs())
+    spread = known_spread(table["std"], table["mean"])
     quantile = special.stdtrit((table["n"] - 1).clip(lower=1), 0.5 + confidence / 2)
     half = quantile * spread / np.sqrt(table["n"])
     return table.assign(low=table["mean"] - half, high=table["mean"] + half).drop(columns="std")

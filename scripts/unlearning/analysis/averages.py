@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from unlearning.analysis.rows import CELL, KEYS, TableJob, arrange, require
-from unlearning.memorization.forgetting import SIDES, count_outliers, thresholds_of
 from unlearning.names import COUNTED
 from unlearning.statistics import mean_interval, paired_difference
 
@@ -28,20 +27,25 @@ def average(
 
 
 def main_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
-    """Every metric averaged over draws: columns CELL, metric, mean, low, high, n.
+    """Every metric averaged over draws.
 
     Args:
         runs: as `per_run` returns it.
-        settings: confidence.
+        settings: confidence, stop rules.
 
     Returns:
-        n counts the draws with a value. The rows n_diverged and n_cap hold the number of such runs
-        in `mean`, no interval, and the number of all runs in n.
+        Columns CELL, metric, mean, low, high, n, by_construction (whether the method's own stop
+        rule brings the number about). n counts the draws with a value. The rows n_diverged and
+        n_cap hold the number of such runs in `mean`, no interval, and the number of all runs in n.
     """
     table = average(runs, [*CELL, "metric"], confidence=settings.confidence)
     counted = table["metric"].isin(COUNTED)
     table.loc[counted, "mean"] = (table["mean"] * table["n"]).round()
     table.loc[counted, ["low", "high"]] = np.nan
+    table["by_construction"] = [
+        settings.by_construction(label, metric)
+        for label, metric in zip(table["unlearner"], table["metric"], strict=True)
+    ]
     return table
 
 
@@ -51,35 +55,6 @@ def cost_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     table = runs[KEYS].assign(metric="seconds", value=runs["seconds"])
     table = arrange(table, settings.models)
     return average(table, [*CELL, "metric"], confidence=settings.confidence)
-
-
-def outlier_table(
-    memorization: pd.DataFrame,
-    membership: pd.DataFrame,
-    thresholds: pd.DataFrame,
-    settings: TableJob,
-) -> pd.DataFrame:
-    """c(D_f) and its sides, beside the same count on unseen sequences of the same model.
-
-    Returns:
-        Columns CELL, split ("forget" or "unseen", the "attack" half), band ("paper" or
-        "calibrated"), side ("both", "under_forgotten", "over_forgotten"), metric ("count" or
-        "rate"), mean, low, high, n (draws).
-    """
-    forget = memorization.loc[memorization["split"] == "forget", [*KEYS, "split", "ma"]]
-    unseen = membership[(membership["split"] == "unseen") & (membership["half"] == "attack")]
-    rows = []
-    both = pd.concat([forget, unseen[[*KEYS, "split", "ma"]]])
-    for key, run in both.groupby([*KEYS, "split"]):
-        limits = thresholds_of(thresholds, str(key[0]))
-        for band, name in ((limits.paper, "paper"), (limits.calibrated, "calibrated")):
-            counts = count_outliers(run["ma"], band)
-            for side in SIDES:
-                rows.append((*key, name, side, "count", counts[side]))
-                rows.append((*key, name, side, "rate", counts[side] / len(run)))
-    extra = ["split", "band", "side", "metric"]
-    table = pd.DataFrame(rows, columns=[*KEYS, *extra, "value"])
-    return average(arrange(table, settings.models), [*CELL, *extra], confidence=settings.confidence)
 
 
 def attack_table(attack_runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
@@ -109,12 +84,9 @@ def utility_table(tasks: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     for key, group in table.groupby(by, sort=False):
         mean = mean_interval(group["value"], settings.confidence)
         change = paired_difference(group["value"], group["value_original"], settings.confidence)
-        bounds = (change.low, change.high)
-        if np.isnan(bounds).any() and change.n > 1:
-            bounds = (change.mean, change.mean)  # the same items lost in every draw
         rows.append(
-            (*key, mean.mean, mean.low, mean.high, change.mean, *bounds, mean.n)
-            + (int(group["items"].iloc[0]),)
+            (*key, mean.mean, mean.low, mean.high, change.mean, change.low, change.high)
+            + (mean.n, int(group["items"].iloc[0]))
         )
     columns = ["mean", "low", "high", "change", "change_low", "change_high", "n", "items"]
     return pd.DataFrame(rows, columns=[*by, *columns])

@@ -84,11 +84,12 @@ def gains_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     Returns:
         Columns model, forget_size (text; "all" where pooled), proposal, baseline, metric, better
         ("lower", "higher" or ""), mean, low, high (Student), boot_low, boot_high (bootstrap), n,
-        n_counts, p, family, p_holm, sure. Pairs share model, forget size and seed. p is of the
-        paired t-test; p_holm corrects it over its family. The comparisons of all pairs by the
-        metrics of `HEADLINE` in one scope are one family, "headline"; any other metric is a family
-        of its own there. sure is 1 or -1 where both intervals exclude zero on that side and
-        p_holm is below 1 - confidence, else 0.
+        n_counts, p, family, p_holm, sure, by_construction. Pairs share model, forget size and seed.
+        p is of the paired t-test; p_holm corrects it over its family. The comparisons of all pairs
+        by the metrics of `HEADLINE` in one scope are one family, "headline"; any other metric is a
+        family of its own there. sure is 1 or -1 where both intervals exclude zero on that side and
+        p_holm is below 1 - confidence, else 0. by_construction: the stop rule of one of the two
+        brings about its value of the metric; such a difference is never sure.
     """
     present = set(runs["unlearner"])
     pairs = [
@@ -118,7 +119,14 @@ def gains_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=[*columns, "sure"])
     families = table.groupby(["model", "forget_size", "family"])["p"]
     table.insert(len(columns), "p_holm", families.transform(lambda p: holm(p.to_numpy())))
-    table["sure"] = table["sure"].where(table["p_holm"] < 1 - settings.confidence, 0)
+    table["by_construction"] = [
+        bool({proposal, baseline} & settings.circular(metric))
+        for proposal, baseline, metric in zip(
+            table["proposal"], table["baseline"], table["metric"], strict=True
+        )
+    ]
+    passed = (table["p_holm"] < 1 - settings.confidence) & ~table["by_construction"]
+    table["sure"] = table["sure"].where(passed, 0)
     return _arrange_gains(table, settings)
 
 

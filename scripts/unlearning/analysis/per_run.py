@@ -12,7 +12,7 @@ import pandas as pd
 from unlearning.analysis.rows import KEYS, TableJob, arrange, require
 from unlearning.attacks.membership import BLACK_BOX, CHANGES, EXTRACTION
 from unlearning.jobs.errors import InputError
-from unlearning.memorization.forgetting import count_outliers, describe, thresholds_of
+from unlearning.memorization.forgetting import below, count_outliers, describe, thresholds_of
 from unlearning.names import TASK_KINDS
 
 LEARNED = "learned_black_box"
@@ -20,7 +20,13 @@ LEARNED = "learned_black_box"
 
 def memorization_metrics(memorization: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
     """Forget-set memorization, c(D_f) and its sides, per run: columns KEYS, metric, value."""
-    require(memorization, [*KEYS, "split", "ma", "el", "loss", "verbatim_run"], "memorization")
+    require(
+        memorization,
+        [*KEYS, "sequence_id", "split", "ma", "el", "loss", "verbatim_run"],
+        "memorization",
+    )
+    # the last digit of a sum hangs on the order of what is summed
+    memorization = memorization.sort_values("sequence_id", kind="stable")
     rows = []
     for key, run in memorization[memorization["split"] == "forget"].groupby(KEYS):
         limits = thresholds_of(thresholds, str(key[0]))
@@ -33,7 +39,7 @@ def memorization_metrics(memorization: pd.DataFrame, thresholds: pd.DataFrame) -
             "el": run["el"].mean(),
             "el_max": run["el"].max(),
             "loss": run["loss"].mean(),
-            "mean_met": np.nan if np.isnan(g["mean"]) else float(g["mean"] < limits.ma_mean),
+            "mean_met": np.nan if np.isnan(g["mean"]) else float(below(g["mean"], limits.ma_mean)),
         }
         # an integer column cannot hold the NaN of a diverged run
         runs = run["verbatim_run"].where(run["ma"].notna()).astype(float)
@@ -51,8 +57,9 @@ def memorization_metrics(memorization: pd.DataFrame, thresholds: pd.DataFrame) -
 
 def unseen_metrics(membership: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
     """The control of c(D_f): unseen "attack" sequences on the same model, per run."""
-    require(membership, [*KEYS, "split", "half", "ma", "loss"], "membership")
+    require(membership, [*KEYS, "sequence_id", "split", "half", "ma", "loss"], "membership")
     unseen = membership[(membership["split"] == "unseen") & (membership["half"] == "attack")]
+    unseen = unseen.sort_values("sequence_id", kind="stable")
     rows = []
     for key, run in unseen.groupby(KEYS):
         limits = thresholds_of(thresholds, str(key[0]))
@@ -116,6 +123,7 @@ def task_values(utility: pd.DataFrame) -> pd.DataFrame:
     unknown = set(utility["kind"]) - set(measure)
     if unknown:
         raise InputError(f"utility: unknown kind '{min(unknown)}'; known: {', '.join(measure)}")
+    utility = utility.sort_values("item", kind="stable")
     # a perplexity item is a sum of nats already, any other item is a value to be weighted
     summed = utility["value"].where(
         utility["kind"] == "perplexity", utility["value"] * utility["weight"]

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
+from pydantic import Field
 
 from unlearning.jobs.errors import InputError
-from unlearning.names import METRICS, method_order, model_order
+from unlearning.jobs.files import read_csv
+from unlearning.names import DETERMINED, METRICS, method_order, model_order
 from unlearning.settings import settings_class
 from unlearning.settings.analysis import TableSettings
 
@@ -23,10 +26,27 @@ TEXT += ("variant", "measure", "why", "also", "band", "sequence_id", "n_counts")
 
 @settings_class
 class TableJob(TableSettings):
-    """`TableSettings`, and the order of the models."""
+    """`TableSettings`, the order of the models, and how runs stopped."""
 
     models: tuple[str, ...] = ()
     """Display order, smallest first; models left out follow in alphabetical order."""
+
+    stops: dict[str, Literal["mean", "each"]] = Field(default_factory=dict)
+    """Label of a method -> its stop rule."""
+
+    stop_metrics: tuple[str, ...] = ("ma",)
+    """What stop rules look at: "ma", or "ma" and "el"."""
+
+    def by_construction(self, label: str, metric: str) -> bool:
+        """Whether a method's own stop rule brings about its value of a metric (`DETERMINED`)."""
+        rule = self.stops.get(label)
+        if rule is None:
+            return False
+        return metric in DETERMINED[rule] or (metric == "el" and "el" in self.stop_metrics)
+
+    def circular(self, metric: str) -> frozenset[str]:
+        """Labels of the methods whose value of a metric is there by construction."""
+        return frozenset(label for label in self.stops if self.by_construction(label, metric))
 
 
 def arrange(table: pd.DataFrame, models: Sequence[str], then: Sequence[str] = ()) -> pd.DataFrame:
@@ -82,9 +102,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
         InputError: the file cannot be read.
     """
     try:
-        table = pd.read_csv(
-            path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=""
-        )
+        table = read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values="")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as CSV ({error}); make it again") from None
     for name in set(TEXT) & set(table.columns):

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from unlearning import unlearners
 from unlearning.jobs.progress import progress
+from unlearning.memorization.forgetting import below
 from unlearning.memorization.scoring import extraction_likelihood, score_tokens
 from unlearning.unlearners.learner import Learner
 from unlearning.unlearners.request import Request
@@ -20,7 +21,8 @@ class StopRule:
     """When a sequence set counts as forgotten.
 
     Attributes:
-        rule: "mean", the published one: the mean g of the set is below the forgetting threshold.
+        rule: "mean", the published one: the mean g of the set is below the forgetting threshold
+            (one that equals it, but for rounding, is not: `forgetting.below`).
             "each", ours: no single sequence is above the acceptable band. (Over-forgotten ones do
             not hold the run up: ascent cannot bring them back, it would only go on destroying.)
         metrics: "ma" alone as in the ICML 2024 paper, or "ma" and "el": then the set's mean EL_n
@@ -36,12 +38,12 @@ class StopRule:
     def met(self, model: PreTrainedModel, request: Request, g: np.ndarray) -> bool:
         """Whether the model, whose forget-set memorization is `g` (F,), has forgotten."""
         if self.rule == "mean":
-            forgotten = g.mean() < request.threshold
+            forgotten = below(g.mean(), request.threshold)
         else:
-            forgotten = g.max() <= request.band.high
+            forgotten = not (np.isnan(g) | request.band.under_forgotten(g)).any()
         if forgotten and "el" in self.metrics:
             el = extraction_likelihood(model, request.forget, self.ngram)
-            forgotten = el.mean() < request.el_threshold
+            forgotten = below(el.mean(), request.el_threshold)
         return bool(forgotten)
 
 

@@ -1,10 +1,10 @@
 """The abstract's claims, each a rule over the tidy tables: supported, refuted or undecided.
 
 A comparison decides only if its interval excludes zero (for "not hurt": excludes a loss of the
-stated margin), of a paired one Student's and the bootstrap's; anything else leaves the claim
-undecided. Comparisons between methods must also pass Holm's correction over their family. The rule
-is printed with the verdict, so that a reader who would have asked something else can see what was
-asked.
+stated margin), of a paired one and of a mean over cells Student's and the bootstrap's, which needs
+four values; anything else leaves the claim undecided. Comparisons between methods must also pass
+Holm's correction over their family. The rule is printed with the verdict, so that a reader who
+would have asked something else can see what was asked.
 """
 
 from collections.abc import Sequence

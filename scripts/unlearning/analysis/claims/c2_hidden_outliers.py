@@ -5,7 +5,7 @@ import pandas as pd
 from unlearning.analysis.claims.verdicts import ClaimSettings, Verdict, show, verdict
 from unlearning.analysis.gains import pool_cells
 from unlearning.names import method_name
-from unlearning.statistics import Interval, mean_interval, sign_of
+from unlearning.statistics import PairedDifference, sign_of, witnessed_mean
 
 
 def judge_hidden_outliers(runs: pd.DataFrame, settings: ClaimSettings) -> Verdict:
@@ -18,7 +18,7 @@ def judge_hidden_outliers(runs: pd.DataFrame, settings: ClaimSettings) -> Verdic
         " same model, mean over cells: supported if surely above 0; refuted if surely below 0 or if"
         " c(D_f) is 0 in every one of several such runs; over-forgotten ones are given beside:"
         " ascent drags unseen sequences below the band too; n counts cells (draws if there is one"
-        " cell)"
+        f" cell; {settings.surely})"
     )
     wide = runs[runs["unlearner"] == first].pivot(
         index=["model", "forget_size", "seed"], columns="metric", values="value"
@@ -27,14 +27,14 @@ def judge_hidden_outliers(runs: pd.DataFrame, settings: ClaimSettings) -> Verdic
     if met.empty:
         return verdict("C2", False, False, [f"no run of {name} met the mean threshold"], rule)
 
-    def over_cells(metric: str) -> Interval:
+    def over_cells(metric: str) -> PairedDifference:
         values = met[metric].rename("value").dropna().reset_index()
-        return mean_interval(pool_cells(values, ["value"])[0]["value"], settings.confidence)
+        return witnessed_mean(pool_cells(values, ["value"])[0]["value"], settings.confidence)
 
     excess = over_cells("excess_memorized_rate")
     counts = met["outliers_calibrated"]
     evidence = [
-        f"{len(met)} runs of {name} met the mean threshold",
+        f"{len(met)} runs of {name} met the mean threshold (by construction: {name} stops there)",
         f"still memorized in excess of unseen: {show(excess)}",
         f"outliers of both sides in excess of unseen: {show(over_cells('excess_outliers_rate'))}",
         f"calibrated band: c(D_f) > 0 in {int((counts > 0).sum())} of {len(met)} runs, still"

@@ -20,8 +20,9 @@ def judge_map(space: pd.DataFrame, gains: pd.DataFrame, settings: ClaimSettings)
     cells = [
         describe_cell(row)
         + (
-            f", {settings.utility_metric} {row['utility']:.3f}, outliers {row['outliers']:.3f},"
-            f" attack {row['attack']:.3f}, n = {int(row['n'])}"
+            f", {settings.utility_metric} {row['utility']:.3f}, outliers {row['outliers']:.3f}"
+            + (" (by construction)" if row["by_construction"] else "")
+            + f", attack {row['attack']:.3f}, n = {int(row['n'])}"
             + (
                 f", lead {row['lead']:+.3f} [{row['lead_low']:+.3f}, {row['lead_high']:+.3f}]"
                 if row["runner_up"]

@@ -12,7 +12,7 @@ from unlearning.analysis.rows import ALL
 from unlearning.names import HEADLINE, METRICS, method_name
 from unlearning.settings import settings_class
 from unlearning.settings.analysis import ClaimRules, SolutionSettings
-from unlearning.statistics import Interval, mean_interval
+from unlearning.statistics import WITNESSES, Interval, mean_interval
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
 
@@ -34,12 +34,18 @@ class ClaimSettings(ClaimRules, SolutionSettings):
         return 1 - self.confidence
 
     @property
+    def surely(self) -> str:
+        """What "surely" means, in words, where no family of comparisons is corrected for."""
+        return f"surely: by Student's and the bootstrap interval, of at least {WITNESSES} values"
+
+    @property
     def sure(self) -> str:
         """What a sure difference is, in words."""
         return (
-            "sure: Student's and the bootstrap interval exclude 0, and p is below"
-            f" {self.alpha:.2g} after Holm's correction over all comparisons of methods by"
-            f" {', '.join(HEADLINE)} in the same scope"
+            f"sure: Student's and the bootstrap interval, of at least {WITNESSES} values, exclude"
+            f" 0, and p is below {self.alpha:.2g} after Holm's correction over all comparisons of"
+            f" methods by {', '.join(HEADLINE)} in the same scope; what a method's own stop rule"
+            " brings about is never sure"
         )
 
 
@@ -93,13 +99,17 @@ def pooled_mean(runs: pd.DataFrame, metric: str, label: str, settings: ClaimSett
 
 @dataclass(frozen=True)
 class Gain:
-    """A row of gains.csv and what it decides: effect -1 lower, +1 higher, 0 not sure."""
+    """A row of gains.csv and what it decides: effect -1 lower, +1 higher, 0 not sure.
+
+    by_construction: a stop rule brings the difference about, so that it decides nothing.
+    """
 
     proposal: str
     baseline: str
     metric: str
     interval: Interval
     effect: int
+    by_construction: bool
 
     @property
     def benefit(self) -> int:
@@ -109,6 +119,8 @@ class Gain:
     def text(self) -> str:
         """In words."""
         label = {1: "better", -1: "worse", 0: "not sure"}[self.benefit]
+        if self.by_construction:
+            label = "by construction: a stop rule looks at it"
         return (
             f"{method_name(self.proposal)} - {method_name(self.baseline)}, {self.metric}:"
             f" {show(self.interval)} ({label})"
@@ -134,7 +146,8 @@ def gain_of(
         return None
     row = row.iloc[0]
     interval = Interval(row["mean"], row["low"], row["high"], int(row["n"]))
-    return Gain(proposal, baseline, metric, interval, int(row["sure"]))
+    circular = bool(row["by_construction"])
+    return Gain(proposal, baseline, metric, interval, int(row["sure"]), circular)
 
 
 def gains_of(
