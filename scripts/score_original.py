@@ -7,7 +7,7 @@ import pandas as pd
 
 from unlearning.data.sequences import read_sequences
 from unlearning.evaluation import evaluate
-from unlearning.evaluation.measurement import measure, suite_of
+from unlearning.evaluation.measurement import asks_for_el, measure, suite_of
 from unlearning.jobs.console import add_threads, limit_threads, run
 from unlearning.jobs.files import write_csv, write_parquet
 from unlearning.memorization.forgetting import thresholds
@@ -52,7 +52,8 @@ def main() -> None:
         if folder is not None:
             model = load_model(folder, device, PRECISIONS[settings.precision])
             keys = {"model": arguments.name, "unlearner": role}
-            measured = measure(model, sequences, settings)
+            with_el = asks_for_el(sequences, settings, unlearned=False)
+            measured = measure(model, sequences, settings, with_el)
             scores.append(measured.assign(**keys, half=sequences["half"].to_numpy()))
             items = evaluate(suite, model, tokenizer, batch_size=settings.batch_size)
             utility.append(items.assign(**keys))
