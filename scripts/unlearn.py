@@ -24,7 +24,7 @@ from unlearning.jobs.sources import sources
 from unlearning.memorization.forgetting import Band
 from unlearning.memorization.rows import tokens_of
 from unlearning.models import sharding
-from unlearning.models.loading import device_for, load_model, peak_memory_mb
+from unlearning.models.loading import arithmetic, device_for, load_model, peak_memory_mb
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.unlearning import UnlearningSettings
 from unlearning.unlearners.driver import StopRule, phase_lengths, unlearn
@@ -108,6 +108,7 @@ def unlearn_cell(
         "precision": settings.precision,
         "processes": sharding.processes(),
     }
+    record |= arithmetic()
     return model, history, record
 
 
