@@ -82,6 +82,7 @@ def unlearn_cell(
         max_epochs=settings.max_epochs,
         precision=settings.precision,
         checkpointing=settings.checkpointing,
+        offload=settings.offload,
         label=f"{arguments.name} {size} {label} seed {seed}",
     )
     seconds = time.perf_counter() - start
