@@ -23,7 +23,7 @@ from unlearning.jobs.sources import sources
 from unlearning.memorization.forgetting import Band
 from unlearning.memorization.rows import tokens_of
 from unlearning.models import sharding
-from unlearning.models.loading import device_for, load_model, peak_memory_mb
+from unlearning.models.loading import arithmetic, device_for, load_model, peak_memory_mb
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.unlearning import UnlearningSettings
 from unlearning.unlearners.driver import StopRule, phase_lengths, unlearn
@@ -92,6 +92,7 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
         max_epochs=settings.max_epochs,
         precision=settings.precision,
         checkpointing=settings.checkpointing,
+        offload=settings.offload,
         label=f"{arguments.name} {size} {label} seed {seed}",
     )
     seconds = time.perf_counter() - start
@@ -118,6 +119,7 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
         "precision": settings.precision,
         "processes": sharding.processes(),
     }
+    record |= arithmetic()
     save = partial(model.save_pretrained, state_dict=sharding.whole_weights(model))
     return Made({"history": history, "run": pd.DataFrame([record])}, save)
 

@@ -165,6 +165,21 @@ def test_a_missing_feature_is_named(tables):
         scored(tables["membership"].drop(columns="suffix_loss"), {"learned_attacker": None})
 
 
+def test_what_unseen_sequences_lack_is_no_feature_and_no_reason(tables, rows):
+    """EL on one side alone must neither mark the other as unknown nor expose the control."""
+    raw = tables["membership"]
+    lacking = raw.assign(el=raw["el"].where(raw["split"] == "forget"))
+    constant = raw.assign(el=0.5)  # a feature that does not vary says nothing
+    block = {"learned_attacker": None}
+    found, expected = scored(lacking, block), scored(constant, block)
+    assert found["value"].notna().all()
+    np.testing.assert_allclose(found["value"], expected["value"], atol=1e-6)
+    before_alone = lacking.assign(
+        el=raw["el"].where((raw["half"] != "attack") & (raw["unlearner"] == "control"))
+    )
+    assert "el" not in set(exposed(before_alone, rows, tables["thresholds"], QUICK)["score"])
+
+
 def test_the_same_seed_gives_the_same_and_another_does_not(tables):
     first, again, other = (
         scored(tables["membership"], {"learned_attacker": {"seed": seed}}) for seed in (0, 0, 1)

@@ -175,6 +175,8 @@ def test_provenance_says_what_made_the_results(results):
     assert record["config"]["run"] == "smoke"
     assert record["versions"]["torch"] == torch.__version__
     assert record["dtype"] == ["float32"]
+    assert record["machine"]["threads"] == [1]
+    assert record["machine"]["instructions"] == [torch.backends.cpu.get_cpu_capability()]
     assert 0 < record["peak_memory_mib"] < 2000
     assert sum(record["runs"]["status"].values()) == 2 * 2 * len(UNLEARNERS)
 

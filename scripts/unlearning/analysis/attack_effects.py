@@ -16,7 +16,7 @@ from scipy import special
 
 from unlearning import attacks
 from unlearning.analysis.rows import ALL, CELLS, DRAWS, TableJob, arrange
-from unlearning.attacks.membership import BLACK_BOX, KEYS
+from unlearning.attacks.membership import BLACK_BOX, KEYS, on_both_sides
 from unlearning.memorization.forgetting import thresholds_of
 from unlearning.settings.analysis import AttackSettings
 from unlearning.statistics import known_spread, resample_indices, resample_weights
@@ -254,13 +254,16 @@ def standing_out(rows: pd.DataFrame) -> pd.DataFrame:
 def black_box(membership: pd.DataFrame) -> pd.DataFrame:
     """The same for the basic attack's scores, in both directions, from the "threshold" half.
 
+    A score that unseen sequences lack on unlearned models is left out on the control as well.
+
     Args:
         membership: rows per run and sequence, with the raw scores.
     """
     parts = []
     inside = membership[membership["split"] == "forget"]
     outside = membership[membership["half"] == "threshold"]
-    for score, sign in BLACK_BOX.items():
+    for score in on_both_sides(membership, BLACK_BOX):
+        sign = BLACK_BOX[score]
         one, other = (table[KEYS].assign(value=sign * table[score]) for table in (inside, outside))
         signed = distances(one, other, 0.0)
         table = inside[[*KEYS, "sequence_id"]].assign(

@@ -66,7 +66,9 @@ def attack(target: Target, settings: Settings) -> pd.DataFrame:
     ma[unseen] = loss[unseen] = 0.0
     folds = np.array_split(members, min(settings.folds, len(members)))
     for held_out in folds if len(folds) > 1 else ():
-        learner = Learner(target.model, rate, target.settings.micro_batch)
+        learner = Learner(
+            target.model, rate, target.settings.micro_batch, offload=target.settings.offload
+        )
         kept = learner.weights()
         part = np.setdiff1d(members, held_out)
         for _ in range(settings.steps):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
@@ -39,6 +39,9 @@ class TargetSettings:
 
     micro_batch: int
     """Sequences per forward and backward pass, for attacks that train."""
+
+    offload: Literal["none", "optimizer"] = "none"
+    """What waits in the CPU's memory while they train."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,25 @@ def suite_of(
     return load_suite(tasks, tokenizer, limit=settings.limit, published=settings.published_scorer)
 
 
+def asks_for_el(
+    parts: pd.DataFrame, settings: MeasurementSettings, *, unlearned: bool
+) -> np.ndarray:
+    """(N,) bool, the sequences whose EL_n is measured on a model; see `MeasurementSettings.el`.
+
+    Args:
+        parts: columns split and half: a table of sequences, or of the parts that they play for a
+            forget set (`unlearning.data.sequences.roles`).
+        settings: how to measure.
+        unlearned: whether the model is an unlearned one. On those before, also the sequences that
+            set thresholds count, and all planted ones, which may be in some forget set.
+    """
+    splits = {"forget": ["forget"] if unlearned else ["planted"], "unseen": ["unseen"]}
+    asked = parts["split"].isin([split for part in settings.el for split in splits[part]])
+    if not unlearned:
+        asked |= parts["half"] == "threshold"
+    return asked.to_numpy()
+
+
 def measure(
     model: PreTrainedModel,
     sequences: pd.DataFrame,
@@ -33,8 +52,8 @@ def measure(
         model: in evaluation mode.
         sequences: a table of sequences (`unlearning.data.sequences`).
         settings: how to measure.
-        with_el: (N,) bool, the sequences whose extraction likelihood is measured too, by far the
-            costliest number; None is all.
+        with_el: (N,) bool, the sequences whose extraction likelihood is measured too
+            (`asks_for_el`); None is all.
 
     Returns:
         One row per sequence in the given order: sequence_id, ma, el, loss (nats per token),

@@ -75,6 +75,7 @@ def unlearn(
     max_epochs: int,
     precision: str = "fp32",
     checkpointing: bool = False,
+    offload: str = "none",
     label: str = "unlearning",
 ) -> Outcome:
     """Unlearn in place until the stop rule is met, the epochs run out, or the run diverges.
@@ -94,10 +95,16 @@ def unlearn(
         max_epochs: at most this many steps; published 150.
         precision: of the steps' matrix products, see `Learner`.
         checkpointing: see `Learner`.
+        offload: see `Learner`.
         label: shown beside the progress bar.
     """
     learner = Learner(
-        model, learning_rate, micro_batch, precision=precision, checkpointing=checkpointing
+        model,
+        learning_rate,
+        micro_batch,
+        precision=precision,
+        checkpointing=checkpointing,
+        offload=offload,
     )
     steps = unlearners.load(method).unlearn(learner, request, settings)
     next(steps)

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from unlearning.models import sharding
 from unlearning.models.loading import PRECISIONS
+from unlearning.models.offloading import OffloadedAdam, shard_of
 from unlearning.models.readers import head_is_last, is_matrix, slice_rows
 
 BETAS = (0.9, 0.98)  # Jang et al. 2023, and the release of the ICML 2024 paper
@@ -31,6 +32,7 @@ class Learner:
         *,
         precision: str = "fp32",
         checkpointing: bool = False,
+        offload: str = "none",
     ):
         """Take hold of `model`, whose weights the steps change in place.
 
@@ -43,12 +45,15 @@ class Learner:
                 loss). Weights, gradients and moments stay in float32, as small updates vanish
                 in half precision; memorization is always measured in the weights' own.
             checkpointing: compute activations twice instead of keeping them; same result.
+            offload: "optimizer" keeps Adam's moments, and the copies that `weights` gives, in the
+                CPU's memory; same result.
         """
         self.model = model.eval()
         self.learning_rate = learning_rate
         self.micro_batch = micro_batch
         self._precision = PRECISIONS[precision]
         self._checkpointing = checkpointing
+        self._offload = offload == "optimizer"
         if checkpointing:
             switch_off_dropout(model)
             model.activation_checkpointing_enable({"use_reentrant": False})
@@ -66,9 +71,8 @@ class Learner:
 
     def restart(self) -> None:
         """Forget Adam's moments: each phase of an unlearner begins afresh."""
-        self._optimizer = torch.optim.Adam(
-            self._parameters, lr=self.learning_rate, betas=BETAS, weight_decay=0.0
-        )
+        adam = OffloadedAdam if self._offload else torch.optim.Adam
+        self._optimizer = adam(self._parameters, lr=self.learning_rate, betas=BETAS)
         self._scaler = torch.amp.GradScaler(
             self.model.device.type, enabled=self._precision == torch.float16
         )
@@ -115,19 +119,19 @@ class Learner:
 
     def weights(self) -> list[Tensor]:
         """A copy of all trainable weights, in the model's order (this process's shards)."""
-        return [p.detach().clone() for p in self._parameters]
+        weights = (shard_of(p.detach()) for p in self._parameters)
+        return [w.to("cpu", copy=True) if self._offload else w.clone() for w in weights]
 
     @torch.no_grad()
     def assign(self, weights: Iterable[Tensor]) -> None:
         """Set all trainable weights, one after the other; Adam's moments stay as they are."""
         for parameter, value in zip(self._parameters, weights, strict=True):
-            parameter.copy_(value)
+            shard_of(parameter).copy_(value)
 
     @torch.no_grad()
     def is_finite(self) -> bool:
         """Whether every weight is a finite number."""
-        shards = (getattr(p, "_local_tensor", p) for p in self._parameters)
-        finite = all(bool(shard.isfinite().all()) for shard in shards)
+        finite = all(bool(shard_of(p).isfinite().all()) for p in self._parameters)
         return bool(sharding.least(finite, self.model.device))
 
 
