@@ -21,7 +21,7 @@ from unlearning.jobs.files import link, read_csv, replacing, write_parquet
 from unlearning.jobs.parts import Made, fingerprint, work_through
 from unlearning.jobs.sources import sources
 from unlearning.memorization.forgetting import Band
-from unlearning.memorization.rows import tokens_of
+from unlearning.memorization.rows import rows_of
 from unlearning.models import sharding
 from unlearning.models.loading import arithmetic, device_for, load_model, peak_memory_mb
 from unlearning.settings import read_settings, settings_class
@@ -71,7 +71,7 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
     background = np.load(arguments.background)
     kept = np.random.default_rng([seed, size]).permutation(len(background))[: settings.retain]
     request = Request(
-        forget=torch.from_numpy(tokens_of(sequences.loc[ids])).to(device),
+        forget=rows_of(sequences.loc[ids], device),
         retain=torch.from_numpy(background[np.sort(kept)].astype(np.int64)).to(device),
         threshold=limits["ma_mean"],
         el_threshold=limits["el_mean"],

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearning.evaluation import Suite, Task, load_suite
-from unlearning.memorization.rows import tokens_of
+from unlearning.memorization.rows import fitting, of_each, rows_of
 from unlearning.memorization.scoring import extraction_likelihood, score_tokens
 from unlearning.settings.measurement import MeasurementSettings
 
@@ -58,28 +58,42 @@ def measure(
     Returns:
         One row per sequence in the given order: sequence_id, ma, el, loss (nats per token),
         suffix_loss (the same over the last `extraction_suffix` tokens), verbatim_run (tokens),
-        min_k, min_k_plus_plus, extracted (0 or 1). All but the id are NaN where the model's
-        outputs are not finite numbers, and el where it was not asked for.
+        min_k, min_k_plus_plus, extracted (0 or 1). Each is of the sequence's own length; of one
+        with fewer than twice the tokens of a suffix or an n-gram, half of it is meant. All but the
+        id are NaN where the model's outputs are not finite numbers, and el where it was not asked
+        for.
     """
-    rows = torch.from_numpy(tokens_of(sequences)).to(model.device)
+    wanted = np.ones(len(sequences), dtype=bool) if with_el is None else np.array(with_el)
+    table = of_each(
+        rows_of(sequences, model.device),
+        lambda chosen, rows: _measure_rows(model, rows, settings, wanted[chosen]),
+    )
+    table.insert(0, "sequence_id", sequences["sequence_id"].to_numpy())
+    table.loc[table["loss"].isna(), table.columns != "sequence_id"] = float("nan")
+    return table
+
+
+def _measure_rows(
+    model: PreTrainedModel, rows: torch.Tensor, settings: MeasurementSettings, wanted: np.ndarray
+) -> pd.DataFrame:
+    """The columns of `measure` of rows (n, T); `wanted` (n,) says whose EL is measured."""
+    suffix, n = (
+        fitting(tokens, rows.shape[1]) for tokens in (settings.extraction_suffix, settings.ngram)
+    )
     scores = score_tokens(model, rows)
-    wanted = np.ones(len(rows), dtype=bool) if with_el is None else np.array(with_el)
     el = np.full(len(rows), np.nan)
     el[wanted] = extraction_likelihood(
-        model, rows[torch.from_numpy(wanted)], settings.ngram, scores=scores.of(wanted)
+        model, rows[torch.from_numpy(wanted)], n, scores=scores.of(wanted)
     )
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
-            "sequence_id": sequences["sequence_id"].to_numpy(),
             "ma": scores.ma,
             "el": el,
             "loss": scores.loss,
-            "suffix_loss": scores.suffix_loss(settings.extraction_suffix),
+            "suffix_loss": scores.suffix_loss(suffix),
             "verbatim_run": scores.verbatim_run.astype(float),
             "min_k": scores.min_k(settings.min_k),
             "min_k_plus_plus": scores.min_k_plus_plus(settings.min_k),
-            "extracted": scores.extracted(settings.extraction_suffix).astype(float),
+            "extracted": scores.extracted(suffix).astype(float),
         }
     )
-    table.loc[table["loss"].isna(), table.columns != "sequence_id"] = float("nan")
-    return table

@@ -6,12 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from unlearning import unlearners
 from unlearning.jobs.progress import progress
 from unlearning.memorization.forgetting import below
-from unlearning.memorization.scoring import extraction_likelihood, score_tokens
+from unlearning.memorization.rows import TokenRows, fitting, of_each
+from unlearning.memorization.scoring import extraction_likelihood, ma_and_loss
 from unlearning.unlearners.learner import Learner
 from unlearning.unlearners.request import Request
 
@@ -42,9 +44,17 @@ class StopRule:
         else:
             forgotten = not (np.isnan(g) | request.band.under_forgotten(g)).any()
         if forgotten and "el" in self.metrics:
-            el = extraction_likelihood(model, request.forget, self.ngram)
-            forgotten = below(el.mean(), request.el_threshold)
+            forgotten = below(self._el(model, request.forget).mean(), request.el_threshold)
         return bool(forgotten)
+
+    def _el(self, model: PreTrainedModel, rows: TokenRows) -> np.ndarray:
+        """(F,) extraction likelihood of each row, as `evaluation.measurement` takes it."""
+
+        def measured(_: np.ndarray, tokens: Tensor) -> pd.DataFrame:
+            n = fitting(self.ngram, tokens.shape[1])
+            return pd.DataFrame({"el": extraction_likelihood(model, tokens, n)})
+
+        return of_each(rows, measured)["el"].to_numpy()
 
 
 @dataclass(frozen=True)
@@ -111,18 +121,18 @@ def unlearn(
     status, phases, history = "cap", [], []
     with progress(total=max_epochs, desc=label, unit="epoch", delay=0) as bar:
         for epoch in range(max_epochs + 1):
-            scores = score_tokens(model, request.forget, moments=False)
-            history.append(_measurement(epoch, scores.ma, scores.loss))
-            seen = {"mean_ma": f"{scores.ma.mean():.3f}", "max_ma": f"{scores.ma.max():.3f}"}
+            ma, loss = ma_and_loss(model, request.forget)
+            history.append(_measurement(epoch, ma, loss))
+            seen = {"mean_ma": f"{ma.mean():.3f}", "max_ma": f"{ma.max():.3f}"}
             bar.set_postfix(seen, refresh=False)
-            if not (np.isfinite(scores.loss).all() and learner.is_finite()):
+            if not (np.isfinite(loss).all() and learner.is_finite()):
                 status = "diverged"
                 break
-            if stop.met(model, request, scores.ma):
+            if stop.met(model, request, ma):
                 status = "stopped" if epoch else "met_at_start"
                 break
             if epoch < max_epochs:
-                phases.append(steps.send(scores.ma))
+                phases.append(steps.send(ma))
                 bar.update()
     return Outcome(status, phases, pd.concat(history, ignore_index=True))
 

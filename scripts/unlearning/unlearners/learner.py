@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from unlearning.memorization.rows import TokenRows, by_length
 from unlearning.models import sharding
 from unlearning.models.loading import PRECISIONS
 from unlearning.models.offloading import OffloadedAdam, shard_of
@@ -20,8 +21,9 @@ class Learner:
 
     The whole set given to `ascend` or `descend` is *one* batch and makes *one* optimizer step, as
     published; it only passes through the model in micro-batches so that memory stays bounded. The
-    loss is the mean cross-entropy over all predicted tokens of the set, nats per token. A model
-    that is spread over several processes is given the same set in each, and each does its share.
+    loss is the mean cross-entropy over all predicted tokens of the set, nats per token; sequences
+    of different lengths pass through length by length. A model that is spread over several
+    processes is given the same set in each, and each does its share.
     """
 
     def __init__(
@@ -77,19 +79,21 @@ class Learner:
             self.model.device.type, enabled=self._precision == torch.float16
         )
 
-    def ascend(self, rows: Tensor) -> None:
-        """One step that raises the loss on `rows`, (N, T) token ids."""
+    def ascend(self, rows: TokenRows) -> None:
+        """One step that raises the loss on `rows`, N sequences of any length."""
         self._step(rows, direction=-1.0)
 
-    def descend(self, rows: Tensor) -> None:
-        """One step that lowers the loss on `rows`, (N, T) token ids."""
+    def descend(self, rows: TokenRows) -> None:
+        """One step that lowers the loss on `rows`, N sequences of any length."""
         self._step(rows, direction=1.0)
 
-    def _step(self, rows: Tensor, direction: float) -> None:
-        predicted = rows[:, 1:].numel()
+    def _step(self, rows: TokenRows, direction: float) -> None:
+        groups = [tokens for _, tokens in by_length(rows)]
+        predicted = sum(tokens[:, 1:].numel() for tokens in groups)
         processes, rank = sharding.processes(), sharding.rank()
         self.model.train(self._checkpointing)  # the library recomputes in training mode only
-        for part in rows.split(self.micro_batch * processes):
+        size = self.micro_batch * processes
+        for part in (part for tokens in groups for part in tokens.split(size)):
             mine = part[rank::processes]
             # a process without a row takes part all the same, with one that counts nothing
             share = mine if len(mine) else part[:1]
