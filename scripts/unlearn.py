@@ -58,6 +58,7 @@ def unlearn_cell(
     sequences = read_sequences(arguments.sequences).set_index("sequence_id", drop=False)
     ids = forget_set(pd.read_parquet(arguments.forget_sets), size, seed)
     limits = pd.read_csv(arguments.thresholds).iloc[0]
+    unseen = sequences[(sequences["split"] == "unseen") & (sequences["half"] == "threshold")]
     background = np.load(arguments.background)
     kept = np.random.default_rng([seed, size]).permutation(len(background))[: settings.retain]
     request = Request(
@@ -66,6 +67,8 @@ def unlearn_cell(
         threshold=limits["ma_mean"],
         el_threshold=limits["el_mean"],
         band=Band(limits["calibrated_low"], limits["calibrated_high"]),
+        unseen=torch.from_numpy(tokens_of(unseen)).to(device),
+        seed=seed,
     )
     values = dict(settings.unlearners[label])
     method, stop = values.pop("method"), values.pop("stop")

@@ -21,7 +21,7 @@ from typing import Any
 from unlearning.jobs.errors import InputError, nearest
 from unlearning.settings import build
 
-BESIDE = {"__init__", "driver", "learner", "request"}
+BESIDE = {"__init__", "driver", "learner", "readings", "request"}
 """Files that are no method: what a method may do to a model, what is asked of it, who drives it."""
 
 

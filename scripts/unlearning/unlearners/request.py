@@ -18,6 +18,9 @@ class Request:
         threshold: the forgetting threshold: mean g of the original model on unseen sequences.
         el_threshold: the same for extraction likelihood.
         band: the acceptable range of one sequence's g, calibrated on unseen sequences.
+        unseen: token rows of those same unseen sequences, (U, T) int64, for methods that look at
+            what was never seen. The privacy attack is judged on others.
+        seed: of the run, for draws.
     """
 
     forget: torch.Tensor
@@ -25,3 +28,5 @@ class Request:
     threshold: float
     el_threshold: float
     band: Band
+    unseen: torch.Tensor | None = None
+    seed: int = 0
