@@ -68,6 +68,7 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
     sequences = read_sequences(arguments.sequences).set_index("sequence_id", drop=False)
     ids = forget_set(pd.read_parquet(arguments.forget_sets), size, seed)
     limits = read_csv(arguments.thresholds).iloc[0]
+    unseen = sequences[(sequences["split"] == "unseen") & (sequences["half"] == "threshold")]
     background = np.load(arguments.background)
     kept = np.random.default_rng([seed, size]).permutation(len(background))[: settings.retain]
     request = Request(
@@ -76,6 +77,8 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
         threshold=limits["ma_mean"],
         el_threshold=limits["el_mean"],
         band=Band(limits["calibrated_low"], limits["calibrated_high"]),
+        unseen=rows_of(unseen, device),
+        seed=seed,
     )
     values = dict(settings.unlearners[label])
     method, stop = values.pop("method"), values.pop("stop")

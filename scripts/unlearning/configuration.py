@@ -136,8 +136,9 @@ class Config:
     """What all unlearners share."""
 
     unlearners: dict[Name, dict[str, Any]] = Field(min_length=1)
-    """Label -> `method` (a file in scripts/unlearning/unlearners/), `stop` ("mean" or "each") and
-    the method's own settings. One method may stand under several labels."""
+    """Label -> `method` (a file in scripts/unlearning/unlearners/), `stop` ("mean", "each", or
+    "none" for methods with an end of their own, which is their default) and the method's own
+    settings. One method may stand under several labels."""
 
     measurement: MeasurementSettings
     """What is measured of each model."""
@@ -201,10 +202,13 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
         own = {key: value for key, value in block.items() if key not in ("method", "stop")}
         if "method" not in block:
             raise InputError(f"config: unlearners.{label}: key 'method' is missing; add it")
-        if block.setdefault("stop", "mean") not in ("mean", "each"):
+        ends = unlearners.ends(block["method"])
+        rules = ("mean", "each", "none") if ends else ("mean", "each")
+        if block.setdefault("stop", "none" if ends else "mean") not in rules:
             raise InputError(
-                f"config: unlearners.{label}.stop: '{block['stop']}' is no stop rule;"
-                " choose 'mean' or 'each'"
+                f"config: unlearners.{label}.stop: '{block['stop']}' is no stop rule"
+                f"{'' if ends else ' for a method without an end of its own'}; choose"
+                f" {', '.join(map(repr, rules[:-1]))} or '{rules[-1]}'"
             )
         unlearners.settings_of(block["method"], label, own)
     plain = TypeAdapter(Config).dump_python(config, mode="json")

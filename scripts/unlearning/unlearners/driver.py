@@ -27,18 +27,21 @@ class StopRule:
             (one that equals it, but for rounding, is not: `forgetting.below`).
             "each", ours: no single sequence is above the acceptable band. (Over-forgotten ones do
             not hold the run up: ascent cannot bring them back, it would only go on destroying.)
+            "none": never; for methods that end by themselves.
         metrics: "ma" alone as in the ICML 2024 paper, or "ma" and "el": then the set's mean EL_n
             must be below its threshold too (Jang et al. 2023). EL costs far more than MA and is
             measured only at epochs that pass on MA.
         ngram: n of EL_n, tokens.
     """
 
-    rule: Literal["mean", "each"] = "mean"
+    rule: Literal["mean", "each", "none"] = "mean"
     metrics: tuple[str, ...] = ("ma",)
     ngram: int = 10
 
     def met(self, model: PreTrainedModel, request: Request, g: np.ndarray) -> bool:
         """Whether the model, whose forget-set memorization is `g` (F,), has forgotten."""
+        if self.rule == "none":
+            return False
         if self.rule == "mean":
             forgotten = below(g.mean(), request.threshold)
         else:
@@ -62,8 +65,9 @@ class Outcome:
     """How a run went. The unlearned weights are in the model that was given.
 
     Attributes:
-        status: "stopped" (the rule was met), "met_at_start" (before any step), "cap" (the epoch
-            limit came first) or "diverged" (weights or scores are no longer finite numbers).
+        status: "stopped" (the rule was met), "met_at_start" (before any step), "finished" (the
+            method took its last step), "cap" (the epoch limit came first) or "diverged" (weights
+            or scores are no longer finite numbers).
         phases: the phase of each epoch taken, in order.
         history: columns epoch (0: before the first step), position (in the forget set), ma, loss.
     """
@@ -88,7 +92,7 @@ def unlearn(
     offload: str = "none",
     label: str = "unlearning",
 ) -> Outcome:
-    """Unlearn in place until the stop rule is met, the epochs run out, or the run diverges.
+    """Unlearn in place until the rule is met, method or epochs are at an end, or the run diverges.
 
     Memorization of every forget-set sequence is measured before the first step and after each
     one; that measurement is what the method selects by, what the rule judges and what the history
@@ -118,7 +122,7 @@ def unlearn(
     )
     steps = unlearners.load(method).unlearn(learner, request, settings)
     next(steps)
-    status, phases, history = "cap", [], []
+    status, phases, history, last = "cap", [], [], False
     with progress(total=max_epochs, desc=label, unit="epoch", delay=0) as bar:
         for epoch in range(max_epochs + 1):
             ma, loss = ma_and_loss(model, request.forget)
@@ -131,8 +135,15 @@ def unlearn(
             if stop.met(model, request, ma):
                 status = "stopped" if epoch else "met_at_start"
                 break
+            if last:
+                status = "finished"
+                break
             if epoch < max_epochs:
-                phases.append(steps.send(ma))
+                try:
+                    phase = steps.send(ma)
+                except StopIteration as end:
+                    phase, last = end.value, True
+                phases.append(phase)
                 bar.update()
     return Outcome(status, phases, pd.concat(history, ignore_index=True))
 

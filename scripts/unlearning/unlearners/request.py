@@ -20,6 +20,9 @@ class Request:
         threshold: the forgetting threshold: mean g of the original model on unseen sequences.
         el_threshold: the same for extraction likelihood.
         band: the acceptable range of one sequence's g, calibrated on unseen sequences.
+        unseen: token rows of those same unseen sequences, U of them, for methods that look at
+            what was never seen. The privacy attack is judged on others.
+        seed: of the run, for draws.
     """
 
     forget: TokenRows
@@ -27,3 +30,5 @@ class Request:
     threshold: float
     el_threshold: float
     band: Band
+    unseen: TokenRows | None = None
+    seed: int = 0
