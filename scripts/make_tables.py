@@ -3,7 +3,8 @@
 per_run.csv holds one value per run and metric; main.csv, outliers.csv, attack.csv, utility.csv and
 cost.csv average over forget-set draws; gains.csv compares methods in pairs; solution_space.csv
 names the winner of each cell and candidates.csv ranks all methods there; original.csv says what the
-models knew before. All but cost.csv (wall time) are the same bytes for the same input.
+models knew before. redrawn.parquet holds what per_run.csv would, had other unseen sequences set the
+bands, for the bootstraps. All but cost.csv (wall time) are the same bytes for the same input.
 """
 
 import argparse
@@ -20,12 +21,12 @@ from unlearning.analysis.averages import (
 )
 from unlearning.analysis.gains import gains_table
 from unlearning.analysis.original import original_table
-from unlearning.analysis.outliers import outlier_table
+from unlearning.analysis.outliers import outlier_table, redrawn_values
 from unlearning.analysis.per_run import per_run, task_values
 from unlearning.analysis.rows import TableJob, read_rows, read_table
 from unlearning.analysis.solution_space import candidates, solution_space
 from unlearning.jobs.console import run
-from unlearning.jobs.files import write_csv
+from unlearning.jobs.files import write_csv, write_parquet
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.analysis import SolutionSettings
 
@@ -58,10 +59,12 @@ def main() -> None:
     values = per_run(
         memorization, membership, attack_runs, tasks, rows["runs"], thresholds, settings
     )
+    redrawn = redrawn_values(memorization, membership, thresholds)
     shown = {
         "models": settings.models,
         "confidence": settings.confidence,
         "circular": settings.circular(settings.outlier_metric),
+        "redrawn": redrawn,
     }
     made = {
         "per_run": values,
@@ -69,7 +72,7 @@ def main() -> None:
         "outliers": outlier_table(memorization, membership, thresholds, settings),
         "attack": attack_table(attack_runs, settings),
         "utility": utility_table(tasks, settings),
-        "gains": gains_table(values, settings),
+        "gains": gains_table(values, settings, redrawn),
         "solution_space": solution_space(values, settings, **shown),
         "candidates": candidates(values, settings, **shown),
         "original": original_table(memorization, membership, rows["sequences"], settings),
@@ -77,6 +80,7 @@ def main() -> None:
     }
     for name, table in made.items():
         write_csv(table, arguments.output / f"{name}.csv")
+    write_parquet(redrawn.reset_index(), arguments.output / "redrawn.parquet")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from unlearning.analysis.claims import ClaimSettings, as_json, as_markdown, judg
 from unlearning.analysis.claims.c2_hidden_outliers import judge_hidden_outliers
 from unlearning.analysis.gains import gains_table
 from unlearning.analysis.original import original_table
+from unlearning.analysis.outliers import REDRAWN
 from unlearning.analysis.per_run import per_run, task_values
 from unlearning.analysis.rows import TableJob
 from unlearning.analysis.solution_space import (
@@ -28,7 +29,7 @@ from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import write_json
 from unlearning.settings import build
 from unlearning.settings.analysis import AttackSettings, SolutionSettings
-from unlearning.statistics import Interval
+from unlearning.statistics import RESAMPLES, Interval
 
 MODELS = ("small", "large")
 SETTINGS = build({"models": list(MODELS)}, ClaimSettings, "test")
@@ -113,7 +114,7 @@ def test_equal_methods_decide_nothing():
     assert verdicts["C3"].verdict != "supported"
 
 
-def excess_verdict(values: list[float]) -> str:
+def excess_verdict(values: list[float], redrawn: pd.DataFrame | None = None) -> str:
     """C2 on runs that met the threshold, one cell each, with this excess of memorized ones."""
     rows = [
         ("m", size, "ga", 0, metric, value)
@@ -130,7 +131,7 @@ def excess_verdict(values: list[float]) -> str:
         }.items()
     ]
     columns = ["model", "forget_size", "unlearner", "seed", "metric", "value"]
-    return judge_hidden_outliers(pd.DataFrame(rows, columns=columns), SETTINGS).verdict
+    return judge_hidden_outliers(pd.DataFrame(rows, columns=columns), SETTINGS, redrawn).verdict
 
 
 def test_hidden_outliers_need_both_witnesses():
@@ -141,6 +142,17 @@ def test_hidden_outliers_need_both_witnesses():
     # the bootstrap's excludes zero, Student's does not
     assert excess_verdict([0.5, 0.02, 0.02, 0.02]) == "undecided"
     assert excess_verdict([0.1] * 4) == "undecided"
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, "supported"), (0.1, "undecided")])
+def test_hidden_outliers_may_hang_on_where_the_band_happened_to_end(share, expected):
+    """Under a share of the bands that other unseen sequences would have set there are none."""
+    values = [0.10, 0.11, 0.12, 0.11]
+    index = [("excess_memorized_rate", "ga", "m", size, 0) for size in range(4)]
+    drawn = np.repeat(np.array(values)[:, None], RESAMPLES, axis=1)
+    drawn[:, : int(share * RESAMPLES)] = -0.01
+    redrawn = pd.DataFrame(drawn, index=pd.MultiIndex.from_tuples(index, names=REDRAWN))
+    assert excess_verdict(values, redrawn) == expected
 
 
 def test_methods_that_were_not_run_leave_claims_undecided():

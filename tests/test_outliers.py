@@ -16,6 +16,7 @@ from unlearning.memorization.forgetting import (
     count_outliers,
     thresholds,
     thresholds_of,
+    unseen_resamples,
 )
 from unlearning.statistics import RESAMPLES, percentile_interval, resample_indices
 
@@ -41,7 +42,7 @@ def test_counts_of_every_resample_are_those_of_its_own_band(results, table):
     unseen = results["membership"].query("unlearner == 'original' and half == 'threshold'")
     unseen = unseen.query("seed == 0").sort_values("sequence_id")["ma"].to_numpy()
     limits = thresholds_of(results["thresholds"], "small")
-    others = resample_indices(len(unseen), RESAMPLES, np.random.default_rng(len(unseen)))
+    others = unseen_resamples(len(unseen))
     counts = {
         (band, side): np.zeros(RESAMPLES) for band in ("paper", "calibrated") for side in SIDES
     }
@@ -91,7 +92,7 @@ def test_thresholds_say_how_uncertain_they_are():
     unseen = np.random.default_rng(5).integers(10, 40, 64) / 55
     row = thresholds(unseen, unseen)
     slow = []
-    for draw in resample_indices(64, RESAMPLES, np.random.default_rng(64)):
+    for draw in unseen_resamples(64):
         drawn = unseen[draw]
         slow.append((drawn.mean(), np.quantile(drawn, 0.01), np.quantile(drawn, 0.99)))
     for name, values in zip(

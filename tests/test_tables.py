@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from unlearning.analysis.averages import (
 )
 from unlearning.analysis.gains import gains_table, paired_values
 from unlearning.analysis.original import original_table
-from unlearning.analysis.outliers import outlier_table
+from unlearning.analysis.outliers import outlier_table, redrawn_bands, redrawn_values
 from unlearning.analysis.per_run import per_run, task_values
 from unlearning.analysis.rows import ALL, CELLS, DRAWS, TableJob, read_rows, read_table
 from unlearning.analysis.solution_space import candidates, solution_space
@@ -27,7 +28,13 @@ from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import write_csv
 from unlearning.names import HEADLINE, METRICS, method_order, model_order
 from unlearning.settings.analysis import AttackSettings, SolutionSettings
-from unlearning.statistics import mean_interval, paired_difference
+from unlearning.statistics import (
+    RESAMPLES,
+    mean_interval,
+    paired_difference,
+    percentile_interval,
+    resample_indices,
+)
 
 JOB = TableJob(models=("small", "large"))
 ATTACK = AttackSettings(resamples=10)
@@ -219,6 +226,38 @@ def test_a_sure_gain_has_both_intervals_and_the_corrected_test_on_its_side(gains
     sure = both & (gains["p_holm"] < 0.05) & (gains["mean"] != 0)
     assert (gains["sure"] == np.sign(gains["mean"]).where(sure, 0)).all()
     assert {-1, 0} <= set(gains["sure"])
+
+
+def test_the_bootstrap_of_a_gain_draws_the_band_anew(results, runs):
+    """One resample after the other: a band, every run counted by it, cells drawn, their mean."""
+    redrawn = redrawn_values(results["memorization"], results["membership"], results["thresholds"])
+    metrics = [m for m in METRICS if "calibrated" in m or m.startswith("excess")]
+    assert set(redrawn.index.get_level_values("metric")) == set(metrics)
+    moved = gains_table(runs, JOB, redrawn)
+    fixed = gains_table(runs, JOB)
+    band = moved["metric"].isin(metrics)
+    same = [name for name in moved if name not in ("boot_low", "boot_high", "sure")]
+    pd.testing.assert_frame_equal(moved[same], fixed[same])
+    pd.testing.assert_frame_equal(moved[~band], fixed[~band])
+
+    g = results["memorization"].query("split == 'forget'").set_index("unlearner")
+    g = dict(iter(g.groupby(["model", "forget_size", "seed"])["ma"]))
+    bands, cells = redrawn_bands(results["membership"], results["thresholds"]), []
+    for model, size in product(("large", "small"), (4, 8)):
+        draws, high = [], bands[model][1]
+        for seed in (0, 1, 2):
+            run = g[model, size, seed]
+            ours, theirs = (run[m].to_numpy()[:, None] > high + 1e-9 for m in ("sga", "ga"))
+            draws.append(ours.mean(axis=0) - theirs.mean(axis=0))
+        cells.append(np.mean(draws, axis=0))
+    chosen = resample_indices(4, RESAMPLES, np.random.default_rng(4))
+    means = [np.mean([cells[i][b] for i in row]) for b, row in enumerate(chosen)]
+    keys = ["model", "proposal", "baseline", "metric"]
+    wanted = (ALL, "sga", "ga", "under_forgotten_calibrated_rate")
+    row = moved[(moved[keys] == wanted).all(axis=1)].iloc[0]
+    assert (row["boot_low"], row["boot_high"]) == pytest.approx(percentile_interval(means))
+    plain = fixed.loc[row.name]
+    assert (row["boot_low"], row["boot_high"]) != (plain["boot_low"], plain["boot_high"])
 
 
 def test_what_a_stop_rule_brings_about_is_named_and_never_sure(results, runs, gains):

@@ -94,7 +94,10 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
 
 
 def paired_difference(
-    left: Sequence[float], right: Sequence[float], confidence: float = 0.95
+    left: Sequence[float],
+    right: Sequence[float],
+    confidence: float = 0.95,
+    redrawn: np.ndarray | None = None,
 ) -> PairedDifference:
     """Mean of left - right over pairs: Student-t interval, paired t-test, bootstrap interval.
 
@@ -109,13 +112,17 @@ def paired_difference(
         left: one value per pair, (N,).
         right: the values paired with them, (N,).
         confidence: of the interval.
+        redrawn: the differences again, had what all pairs share been drawn anew (the unseen
+            sequences that set a band), (N, RESAMPLES): the bootstrap then draws both. None or
+            (N, 0): nothing is shared.
 
     Returns:
         n counts the pairs used. One pair, or equal differences: NaN bounds (`known_spread`) and p;
         but p is 1 where all differences are zero, a test that found nothing.
     """
     differences = np.asarray(left, dtype=float) - np.asarray(right, dtype=float)
-    differences = differences[~np.isnan(differences)]
+    known = ~np.isnan(differences)
+    differences = differences[known]
     interval = mean_interval(differences, confidence)
     if not spread_is_known(differences):
         nothing = interval.n > 1 and abs(interval.mean) <= 1e-12
@@ -124,13 +131,20 @@ def paired_difference(
     p = float(2 * special.stdtr(interval.n - 1, -abs(t)))
     boot = (NAN, NAN)
     if interval.n >= WITNESSES:
-        boot = percentile_interval(_resampled_means(interval.n) @ differences, confidence)
+        means = _resampled_means(interval.n)
+        if redrawn is None or not redrawn.size:
+            samples = means @ differences
+        else:
+            samples = np.einsum("bn,nb->b", means, redrawn[known])
+        boot = percentile_interval(samples, confidence)
     return PairedDifference(interval.mean, interval.low, interval.high, interval.n, p, *boot)
 
 
-def witnessed_mean(values: Sequence[float], confidence: float = 0.95) -> PairedDifference:
+def witnessed_mean(
+    values: Sequence[float], confidence: float = 0.95, redrawn: np.ndarray | None = None
+) -> PairedDifference:
     """Mean with both intervals, Student's and the bootstrap's: `paired_difference` from zero."""
-    return paired_difference(values, np.zeros(len(values)), confidence)
+    return paired_difference(values, np.zeros(len(values)), confidence, redrawn)
 
 
 @cache

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from unlearning.analysis.outliers import redrawn_of
 from unlearning.analysis.rows import ALL, CELLS, DRAWS, TableJob
 from unlearning.names import COUNTED, HEADLINE, METRICS, model_order
 from unlearning.statistics import PairedDifference, holm, paired_difference, sign_of
@@ -58,28 +59,41 @@ def pooled_difference(
     )
 
 
-def _scopes(values: pd.DataFrame) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray, str]]:
-    """What is compared where: all cells, each model's cells, each cell's draws."""
-    left, right = values["left"].to_numpy(), values["right"].to_numpy()
-    draws = dict(sorted(values.groupby(["model", "forget_size"], sort=False).indices.items()))
-    means = {cell: (left[rows].mean(), right[rows].mean()) for cell, rows in draws.items()}
+def _scopes(
+    pairs: pd.DataFrame, redrawn: np.ndarray
+) -> Iterator[tuple[tuple[str, str], np.ndarray, str]]:
+    """What is compared where: all cells, each model's cells, each cell's draws.
+
+    Args:
+        pairs: as `paired_values` returns them.
+        redrawn: the differences again under each redrawn band, (N, RESAMPLES) or (N, 0).
+
+    Yields:
+        Model and forget size; left, right and what is redrawn, side by side; what a row is.
+    """
+    values = np.column_stack([pairs["left"], pairs["right"], redrawn])
+    draws = dict(sorted(pairs.groupby(["model", "forget_size"], sort=False).indices.items()))
+    means = {cell: values[rows].mean(axis=0) for cell, rows in draws.items()}
     for model in (ALL, *dict.fromkeys(model for model, _ in draws)):
         own = [cell for cell in draws if model in (ALL, cell[0])]
         if len(own) > 1:
-            pooled = np.array([means[cell] for cell in own])
-            yield (model, ALL), pooled[:, 0], pooled[:, 1], CELLS
+            yield (model, ALL), np.array([means[cell] for cell in own]), CELLS
         else:
-            yield (model, ALL), left[draws[own[0]]], right[draws[own[0]]], DRAWS
+            yield (model, ALL), values[draws[own[0]]], DRAWS
     for (model, size), rows in draws.items():
-        yield (model, str(size)), left[rows], right[rows], DRAWS
+        yield (model, str(size)), values[rows], DRAWS
 
 
-def gains_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
+def gains_table(
+    runs: pd.DataFrame, settings: TableJob, redrawn: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Paired differences proposal - baseline, per cell, per model and pooled over all cells.
 
     Args:
         runs: as `per_run` returns it.
         settings: who is compared; a method that was not run is left out.
+        redrawn: as `outliers.redrawn_values` returns it: the bootstrap of a measure that the
+            calibrated band enters draws the band anew. None: it is taken as it is.
 
     Returns:
         Columns model, forget_size (text; "all" where pooled), proposal, baseline, metric, better
@@ -107,8 +121,9 @@ def gains_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
             values = _pairs(wide, metric, proposal, baseline)
             if values.empty:
                 continue
-            for (model, size), left, right, counts in _scopes(values):
-                d = paired_difference(left, right, settings.confidence)
+            ours, theirs = (redrawn_of(redrawn, metric, m, values) for m in (proposal, baseline))
+            for (model, size), part, counts in _scopes(values, ours - theirs):
+                d = paired_difference(*part.T[:2], settings.confidence, part[:, 2:])
                 rows.append(
                     (model, size, proposal, baseline, metric, METRICS[metric].better)
                     + (d.mean, d.low, d.high, d.boot_low, d.boot_high, d.n, counts, d.p)

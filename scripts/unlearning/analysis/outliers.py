@@ -3,15 +3,18 @@
 Two things make a count uncertain within a model. Other sequences might have been drawn, and other
 unseen sequences might have set the band: its ends are near the extremes of a few dozen values. The
 bootstrap here draws both anew; the Student interval beside it is over forget-set draws, which all
-share one band, and knows nothing of the second.
+share one band, and knows nothing of the second. Where an average or a difference over runs decides
+something, its bootstrap draws the band anew as well (`redrawn_values`).
 """
 
+from collections.abc import Iterator
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
 
 from unlearning.analysis.averages import average
+from unlearning.analysis.per_run import EXCESS
 from unlearning.analysis.rows import CELL, KEYS, TableJob, arrange, require
 from unlearning.jobs.errors import InputError
 from unlearning.memorization.forgetting import (
@@ -28,6 +31,7 @@ from unlearning.statistics import RESAMPLES, percentile_interval, resample_indic
 BANDS = ("paper", "calibrated")
 PART = [*CELL, "split"]
 COUNT = ["band", "side", "metric"]
+REDRAWN = ["metric", "unlearner", "model", "forget_size", "seed"]
 
 
 def outlier_table(
@@ -53,15 +57,9 @@ def outlier_table(
     Raises:
         InputError: a column is missing, or a model's unseen "threshold" half.
     """
-    require(membership, [*KEYS, "sequence_id", "split", "half", "ma"], "membership")
-    forget = memorization.loc[memorization["split"] == "forget", [*KEYS, "sequence_id", "ma"]]
-    unseen = membership.loc[membership["half"] == "attack", [*KEYS, "sequence_id", "ma"]]
-    both = pd.concat([forget.assign(split="forget"), unseen.assign(split="unseen")])
-    both = both.sort_values("sequence_id", kind="stable")
     ends, rows, samples = redrawn_bands(membership, thresholds), [], {}
-    for key, run in both.groupby([*KEYS, "split"]):
+    for key, g in _parts(memorization, membership):
         limits = thresholds_of(thresholds, str(key[0]))
-        g = run["ma"].to_numpy()
         for name in BANDS:
             counts = count_outliers(g, getattr(limits, name))
             rows += [(*key, name, side, "count", counts[side]) for side in SIDES]
@@ -82,6 +80,78 @@ def outlier_table(
         for row in table.itertuples()
     ]
     return table
+
+
+def redrawn_values(
+    memorization: pd.DataFrame, membership: pd.DataFrame, thresholds: pd.DataFrame
+) -> pd.DataFrame:
+    """What per_run.csv would hold of the calibrated band, had other unseen sequences set it.
+
+    For the bootstraps of averages and differences over runs: all runs of a model share its band,
+    so that no resample of runs shows what hangs on it.
+
+    Args:
+        memorization: rows per run and sequence.
+        membership: raw attack scores per run and sequence.
+        thresholds: one row per model.
+
+    Returns:
+        Index metric, unlearner, model, forget_size, seed, sorted; a column for each of `RESAMPLES`
+        resamples of the unseen sequences, "0", "1", ...; NaN for a diverged run.
+    """
+    ends, found = redrawn_bands(membership, thresholds), {}
+    for (model, size, label, seed, split), g in _parts(memorization, membership):
+        low, high = ends[model]
+        lost = np.nan if np.isnan(g).any() else 0.0
+        under = above(g[:, None], high).sum(axis=0) + lost
+        over = below(g[:, None], low).sum(axis=0) + lost
+        run = (label, model, size, seed)
+        if split == "unseen":
+            found["unseen_outliers_calibrated_rate", *run] = (under + over) / len(g)
+            found["unseen_above_calibrated_rate", *run] = under / len(g)
+            continue
+        for name, counts in zip(SIDES, (under + over, under, over), strict=True):
+            name = "outliers" if name == "both" else name
+            found[f"{name}_calibrated", *run] = counts
+            found[f"{name}_calibrated_rate", *run] = counts / len(g)
+    table = pd.DataFrame.from_dict(found, orient="index")
+    table.index = pd.MultiIndex.from_tuples(table.index, names=REDRAWN)
+    excess = {name: table.loc[own] - table.loc[control] for name, (own, control) in EXCESS.items()}
+    table = pd.concat([table, pd.concat(excess, names=["metric"])]).sort_index()
+    return table.set_axis([str(number) for number in range(RESAMPLES)], axis=1)
+
+
+def redrawn_of(
+    redrawn: pd.DataFrame | None, metric: str, label: str, runs: pd.DataFrame
+) -> np.ndarray:
+    """A method's values of a metric under every redrawn band.
+
+    Args:
+        redrawn: as `redrawn_values` returns it; None: the band is taken as it is.
+        metric: of per_run.csv.
+        label: of the method.
+        runs: columns model, forget_size, seed.
+
+    Returns:
+        (N, RESAMPLES) in the order of `runs`; (N, 0) where no end of the band enters.
+    """
+    if redrawn is None or (metric, label) not in redrawn.index:
+        return np.empty((len(runs), 0))
+    wanted = pd.MultiIndex.from_frame(runs[["model", "forget_size", "seed"]])
+    return redrawn.loc[(metric, label)].reindex(wanted).to_numpy()
+
+
+def _parts(
+    memorization: pd.DataFrame, membership: pd.DataFrame
+) -> Iterator[tuple[tuple, np.ndarray]]:
+    """The forget set and the unseen "attack" half of every run: (*KEYS, split) and g, by id."""
+    require(membership, [*KEYS, "sequence_id", "split", "half", "ma"], "membership")
+    forget = memorization.loc[memorization["split"] == "forget", [*KEYS, "sequence_id", "ma"]]
+    unseen = membership.loc[membership["half"] == "attack", [*KEYS, "sequence_id", "ma"]]
+    both = pd.concat([forget.assign(split="forget"), unseen.assign(split="unseen")])
+    both = both.sort_values("sequence_id", kind="stable")
+    for key, run in both.groupby([*KEYS, "split"]):
+        yield key, run["ma"].to_numpy()
 
 
 def redrawn_bands(
@@ -106,8 +176,7 @@ def redrawn_bands(
                 f"membership: the original of model '{model}' has no unseen 'threshold' sequences;"
                 " measure it again"
             )
-        indices = resample_indices(len(ma), RESAMPLES, np.random.default_rng(len(ma)))
-        bands[model] = redrawn_ends(ma, thresholds_of(thresholds, model).quantiles, indices)
+        bands[model] = redrawn_ends(ma, thresholds_of(thresholds, model).quantiles)
     return bands
 
 

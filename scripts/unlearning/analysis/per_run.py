@@ -16,6 +16,11 @@ from unlearning.memorization.forgetting import below, count_outliers, describe, 
 from unlearning.names import TASK_KINDS
 
 LEARNED = "learned_black_box"
+EXCESS = {
+    "excess_outliers_rate": ("outliers_calibrated_rate", "unseen_outliers_calibrated_rate"),
+    "excess_memorized_rate": ("under_forgotten_calibrated_rate", "unseen_above_calibrated_rate"),
+}
+"""Metric -> the share of the forget set, and that of unseen sequences which is taken from it."""
 
 
 def memorization_metrics(memorization: pd.DataFrame, thresholds: pd.DataFrame) -> pd.DataFrame:
@@ -195,11 +200,8 @@ def per_run(
         ignore_index=True,
     )
     wide = table.pivot(index=KEYS, columns="metric", values="value")
-    for metric, own, control in (
-        ("excess_outliers_rate", "outliers", "unseen_outliers"),
-        ("excess_memorized_rate", "under_forgotten", "unseen_above"),
-    ):
-        excess = wide[f"{own}_calibrated_rate"] - wide[f"{control}_calibrated_rate"]
+    for metric, (own, control) in EXCESS.items():
+        excess = wide[own] - wide[control]
         excess = excess.rename("value").reset_index().assign(metric=metric)
         table = pd.concat([table, excess[table.columns]], ignore_index=True)
     return arrange(table, settings.models, ["metric"])

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from unlearning.analysis.gains import paired_values
+from unlearning.analysis.outliers import redrawn_of
 from unlearning.jobs.errors import InputError
 from unlearning.memorization.forgetting import above, at_most
 from unlearning.names import METRICS, method_name, method_order, model_order
@@ -100,6 +101,7 @@ def solution_space(
     models: Sequence[str] = (),
     confidence: float = 0.95,
     circular: Collection[str] = (),
+    redrawn: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The winner of each cell (model x forget size).
 
@@ -109,6 +111,7 @@ def solution_space(
         models: display order, smallest first.
         confidence: of the intervals.
         circular: labels of the methods whose own stop rule brings about the outlier measure.
+        redrawn: as `outliers.redrawn_values` returns it, for the bootstraps that the band enters.
 
     Returns:
         Columns `COLUMNS`, one row per cell. winner is empty where no method is feasible; then
@@ -123,7 +126,7 @@ def solution_space(
         InputError: a metric of the rule has no values.
     """
     rows = [
-        {"model": model, "forget_size": size} | _decide(cell, settings, confidence)
+        {"model": model, "forget_size": size} | _decide(cell, settings, confidence, redrawn)
         for model, size, cell in _cells(runs, settings, models)
     ]
     for row in rows:
@@ -137,6 +140,7 @@ def candidates(
     models: Sequence[str] = (),
     confidence: float = 0.95,
     circular: Collection[str] = (),
+    redrawn: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Every method in every cell, in the order of the rule.
 
@@ -146,6 +150,7 @@ def candidates(
         models: display order, smallest first.
         confidence: of the intervals.
         circular: labels of the methods whose own stop rule brings about the outlier measure.
+        redrawn: as `outliers.redrawn_values` returns it, for the bootstraps that the band enters.
 
     Returns:
         Columns `CANDIDATES`, one row per cell and method. safe: it keeps the limits. rank counts
@@ -161,7 +166,7 @@ def candidates(
     sign = _sign(settings)
     rows = []
     for model, size, cell in _cells(runs, settings, models):
-        found = _ranked(cell, settings, confidence)
+        found = _ranked(cell, settings, confidence, redrawn)
         utility = [np.nan if c.diverged else sign * c.utility.mean for c in found]
         fronts = [
             pareto([getattr(c, measure).mean for c in found], utility)
@@ -234,19 +239,30 @@ def _cells(
 
 
 def _candidates(
-    cell: pd.DataFrame, settings: SolutionSettings, confidence: float
+    cell: pd.DataFrame,
+    settings: SolutionSettings,
+    confidence: float,
+    redrawn: pd.DataFrame | None,
 ) -> list[Candidate]:
     found = []
     for label in method_order(set(cell["unlearner"]) - REFERENCES):
-        own = cell[cell["unlearner"] == label].set_index("metric")["value"]
-        names = (settings.outlier_metric, settings.attack_metric, settings.utility_metric)
-        intervals = [witnessed_mean(own[own.index == name], confidence) for name in names]
-        diverged = int(own[own.index == "n_diverged"].sum())
+        own = cell[cell["unlearner"] == label]
+        intervals = []
+        for name in (settings.outlier_metric, settings.attack_metric, settings.utility_metric):
+            rows = own[own["metric"] == name]
+            drawn = redrawn_of(redrawn, name, label, rows)
+            intervals.append(witnessed_mean(rows["value"], confidence, drawn))
+        diverged = int(own.loc[own["metric"] == "n_diverged", "value"].sum())
         found.append(Candidate(label, *intervals, diverged))
     return found
 
 
-def _ranked(cell: pd.DataFrame, settings: SolutionSettings, confidence: float) -> list[Candidate]:
+def _ranked(
+    cell: pd.DataFrame,
+    settings: SolutionSettings,
+    confidence: float,
+    redrawn: pd.DataFrame | None,
+) -> list[Candidate]:
     """The candidates in the order of the rule; sorting is stable, so ties keep display order."""
 
     def place(candidate: Candidate) -> tuple[bool, float]:
@@ -254,12 +270,17 @@ def _ranked(cell: pd.DataFrame, settings: SolutionSettings, confidence: float) -
             return False, -_sign(settings) * candidate.utility.mean
         return True, candidate.excess(settings)
 
-    return sorted(_candidates(cell, settings, confidence), key=place)
+    return sorted(_candidates(cell, settings, confidence, redrawn), key=place)
 
 
-def _decide(cell: pd.DataFrame, settings: SolutionSettings, confidence: float) -> dict:
+def _decide(
+    cell: pd.DataFrame,
+    settings: SolutionSettings,
+    confidence: float,
+    redrawn: pd.DataFrame | None,
+) -> dict:
     sign = _sign(settings)
-    ranked = _ranked(cell, settings, confidence)
+    ranked = _ranked(cell, settings, confidence, redrawn)
     feasible = [c for c in ranked if c.feasible(settings)]
     row: dict = dict.fromkeys(COLUMNS[2:], np.nan)
     row |= dict.fromkeys(("winner", "runner_up", "tied", "feasible", "nearest"), "")

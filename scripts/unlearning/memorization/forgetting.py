@@ -174,10 +174,10 @@ def thresholds(
             " check sequences.parquet and the original model"
         )
     low, high = np.quantile(ma, quantiles)
-    indices = resample_indices(len(ma), RESAMPLES, np.random.default_rng(len(ma)))
     around = dict.fromkeys(THRESHOLD_COLUMNS[-6:], float("nan"))
     if spread_is_known(ma):
-        drawn = (ma[indices].mean(axis=1), *redrawn_ends(ma, quantiles, indices))
+        means = ma[unseen_resamples(len(ma))].mean(axis=1)
+        drawn = (means, *redrawn_ends(ma, quantiles))
         around = dict(zip(around, sum(map(percentile_interval, drawn), ()), strict=True))
     if ma_mean is not None:
         around |= {"ma_mean_low": float("nan"), "ma_mean_high": float("nan")}
@@ -194,9 +194,15 @@ def thresholds(
     } | around
 
 
-def redrawn_ends(
-    ma: np.ndarray, quantiles: tuple[float, float], indices: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def unseen_resamples(n: int) -> np.ndarray:
+    """Indices of the resamples of n unseen sequences, (RESAMPLES, n).
+
+    The same for all models and runs: they share these sequences, and so the luck of their draw.
+    """
+    return resample_indices(n, RESAMPLES, np.random.default_rng([1, n]))
+
+
+def redrawn_ends(ma: np.ndarray, quantiles: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """The ends of the calibrated band, had other unseen sequences set it.
 
     A resample never reaches beyond the sample, so that of ends near its extremes the spread is told
@@ -205,12 +211,11 @@ def redrawn_ends(
     Args:
         ma: memorization accuracy of each unseen sequence, (N,).
         quantiles: the ends of the band.
-        indices: of the resamples, (B, N).
 
     Returns:
-        Lower and upper ends, (B,) each.
+        Lower and upper ends, (RESAMPLES,) each.
     """
-    low, high = np.quantile(np.asarray(ma)[indices], quantiles, axis=1)
+    low, high = np.quantile(np.asarray(ma)[unseen_resamples(len(ma))], quantiles, axis=1)
     return low, high
 
 

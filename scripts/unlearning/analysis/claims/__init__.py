@@ -30,6 +30,7 @@ def judge(
     gains: pd.DataFrame,
     space: pd.DataFrame,
     settings: ClaimSettings,
+    redrawn: pd.DataFrame | None = None,
 ) -> list[Verdict]:
     """Judge every claim.
 
@@ -39,12 +40,13 @@ def judge(
         gains: gains.csv, model and forget_size as text.
         space: solution_space.csv, empty text for nothing.
         settings: rules.
+        redrawn: redrawn.parquet, as `outliers.redrawn_values` returns it.
     """
     if not settings.models:
         settings = replace(settings, models=tuple(space["model"].drop_duplicates()))
     return [
         judge_memorization(original, settings),
-        judge_hidden_outliers(runs, settings),
+        judge_hidden_outliers(runs, settings, redrawn),
         judge_attack_on_baselines(runs, gains, settings),
         judge_proposals(gains, settings),
         judge_utility(runs, gains, settings),

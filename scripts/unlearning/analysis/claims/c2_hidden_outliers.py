@@ -4,11 +4,14 @@ import pandas as pd
 
 from unlearning.analysis.claims.verdicts import ClaimSettings, Verdict, show, verdict
 from unlearning.analysis.gains import pool_cells
+from unlearning.analysis.outliers import redrawn_of
 from unlearning.names import method_name
 from unlearning.statistics import PairedDifference, sign_of, witnessed_mean
 
 
-def judge_hidden_outliers(runs: pd.DataFrame, settings: ClaimSettings) -> Verdict:
+def judge_hidden_outliers(
+    runs: pd.DataFrame, settings: ClaimSettings, redrawn: pd.DataFrame | None = None
+) -> Verdict:
     """C2: outliers although the mean meets the threshold."""
     first = settings.paper_baselines[0]
     name = method_name(first)
@@ -29,7 +32,9 @@ def judge_hidden_outliers(runs: pd.DataFrame, settings: ClaimSettings) -> Verdic
 
     def over_cells(metric: str) -> PairedDifference:
         values = met[metric].rename("value").dropna().reset_index()
-        return witnessed_mean(pool_cells(values, ["value"])[0]["value"], settings.confidence)
+        drawn = pd.DataFrame(redrawn_of(redrawn, metric, first, values))
+        pooled = pool_cells(values.join(drawn), ["value", *drawn])[0]
+        return witnessed_mean(pooled["value"], settings.confidence, pooled[[*drawn]].to_numpy())
 
     excess = over_cells("excess_memorized_rate")
     counts = met["outliers_calibrated"]

@@ -15,6 +15,7 @@ from unlearning.settings.analysis import ClaimRules, SolutionSettings
 from unlearning.statistics import WITNESSES, Interval, mean_interval
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
+BOOTSTRAP = f"(of at least {WITNESSES} values; it draws the unseen sequences of the band anew)"
 
 
 @settings_class
@@ -36,14 +37,14 @@ class ClaimSettings(ClaimRules, SolutionSettings):
     @property
     def surely(self) -> str:
         """What "surely" means, in words, where no family of comparisons is corrected for."""
-        return f"surely: by Student's and the bootstrap interval, of at least {WITNESSES} values"
+        return f"surely: by Student's and the bootstrap interval {BOOTSTRAP}"
 
     @property
     def sure(self) -> str:
         """What a sure difference is, in words."""
         return (
-            f"sure: Student's and the bootstrap interval, of at least {WITNESSES} values, exclude"
-            f" 0, and p is below {self.alpha:.2g} after Holm's correction over all comparisons of"
+            f"sure: Student's and the bootstrap interval {BOOTSTRAP} exclude 0,"
+            f" and p is below {self.alpha:.2g} after Holm's correction over all comparisons of"
             f" methods by {', '.join(HEADLINE)} in the same scope; what a method's own stop rule"
             " brings about is never sure"
         )
