@@ -68,6 +68,24 @@ def test_the_analysis_imports_no_torch():
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("unlearning.configuration", "scipy"),  # each start of Snakemake would wait for it
+        ("unlearning.memorization.forgetting", "statsmodels"),  # models' environment lacks it
+    ],
+)
+def test_a_module_does_not_load(module, absent):
+    program = (
+        f"import sys; sys.path.insert(0, 'scripts'); import {module};"
+        f"print('{absent}' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
 def test_the_demo_plans_the_whole_grid(tmp_path):
     done = snakemake(copy_project(tmp_path), "-n")
     assert done.returncode == 0, done.stdout
