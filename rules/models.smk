@@ -20,7 +20,7 @@ rule fetch_model:
         f"{LOGS}/benchmarks/fetch_model/{{model}}.tsv"
     wildcard_constraints:
         model=one_of(FETCHED),
-    retries: 2
+    retries: retries(2)
     # compute nodes may have no network
     localrule: True
     conda:
@@ -57,7 +57,7 @@ rule pretrain:
         role="models|controls",
         model=one_of(TRAINED),
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -100,7 +100,7 @@ rule score_original:
     benchmark:
         f"{LOGS}/benchmarks/score_original/{{model}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -136,7 +136,7 @@ rule probe_original:
     benchmark:
         f"{LOGS}/benchmarks/probe_original/{{model}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1

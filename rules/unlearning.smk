@@ -18,7 +18,7 @@ rule unlearn:
     benchmark:
         f"{LOGS}/benchmarks/unlearn/{{model}}/{{batch}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -56,7 +56,7 @@ rule evaluate:
     benchmark:
         f"{LOGS}/benchmarks/evaluate/{{model}}/{{batch}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -92,7 +92,7 @@ rule probe:
     benchmark:
         f"{LOGS}/benchmarks/probe/{{model}}/{{batch}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
