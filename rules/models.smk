@@ -20,7 +20,7 @@ rule fetch_model:
         f"{LOGS}/benchmarks/fetch_model/{{model}}.tsv"
     wildcard_constraints:
         model=one_of(FETCHED),
-    retries: 2
+    retries: retries(2)
     # compute nodes may have no network
     localrule: True
     conda:
@@ -57,7 +57,7 @@ rule pretrain:
         role="models|controls",
         model=one_of(TRAINED),
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -100,7 +100,7 @@ rule measure_original:
     benchmark:
         f"{LOGS}/benchmarks/measure_original/{{model}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -137,7 +137,7 @@ rule attack_original:
     benchmark:
         f"{LOGS}/benchmarks/attack_original/{{model}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1

@@ -4,6 +4,7 @@ import re
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -130,3 +131,18 @@ def test_a_model_over_two_gpus_is_started_by_torchrun(tmp_path):
         assert done.returncode == 0, done.stdout
         found = re.findall(r"command: (.*) scripts/unlearn.py --model", done.stdout, re.MULTILINE)
         assert set(found) == expected
+
+
+def test_a_shared_folder_is_made_once_and_anew_after_a_failure(once):
+    made = []
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        made.append(folder)
+        if len(made) == 1:
+            raise RuntimeError("the first try fails")
+
+    with pytest.raises(RuntimeError, match="first try"):
+        once("shared", make)
+    assert once("shared", make) == once("shared", make)
+    assert len(made) == 2
