@@ -11,7 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from unlearning.analysis.attack_effects import effects, exposed, scored, suite_table, together
+from unlearning.analysis.attack_effects import (
+    ROW_COLUMNS,
+    effects,
+    exposed,
+    scored,
+    suite_table,
+    together,
+)
 from unlearning.analysis.tables import TableJob, read_rows, read_table
 from unlearning.jobs.console import run
 from unlearning.jobs.files import write_csv, write_parquet
@@ -47,7 +54,7 @@ def main() -> None:
     thresholds = read_table(arguments.thresholds)
 
     scores = scored(membership, settings.attacks)
-    write_parquet(scores, arguments.output / "attack_suite_scores.parquet")
+    write_parquet(scores[ROW_COLUMNS], arguments.output / "attack_suite_scores.parquet")
     rows = together([scores, pd.read_parquet(arguments.probes)])
     runs = effects(rows, settings.attack)
     write_parquet(runs, arguments.output / "attack_suite_runs.parquet")

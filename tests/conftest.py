@@ -56,7 +56,7 @@ def analysis(tmp_path_factory, drawn_from) -> Path:
     paths = write(home, make(shape))
     models = json.dumps({"models": ["small"]})
     analyse("attack", membership=paths["membership"], settings='{"resamples": 10}', output=home)
-    attacks = {"relearning": {}, "quantization": {}, "learned_attacker": {"repeats": 1}}
+    attacks = {"relearning": {}, "quantization": {}, "learned_attacker": {"repeats": 2}}
     analyse(
         "attack_suite",
         **{name: paths[name] for name in ("membership", "probes", "thresholds")},

@@ -39,7 +39,8 @@ def measure(
     Returns:
         One row per sequence in the given order: sequence_id, ma, el, loss (nats per token),
         suffix_loss (the same over the last `extraction_suffix` tokens), verbatim_run (tokens),
-        min_k, min_k_plus_plus, extracted (0 or 1). All but the id are NaN where the model's
+        min_k, min_k_plus_plus, extracted (0 or 1), and the token profile (`TokenScores`) with the
+        first `extraction_suffix` tokens as the head. All but the id are NaN where the model's
         outputs are not finite numbers, and el where it was not asked for.
     """
     rows = torch.from_numpy(tokens_of(sequences)).to(model.device)
@@ -60,6 +61,7 @@ def measure(
             "min_k": scores.min_k(settings.min_k),
             "min_k_plus_plus": scores.min_k_plus_plus(settings.min_k),
             "extracted": scores.extracted(settings.extraction_suffix).astype(float),
+            **scores.token_profile(settings.extraction_suffix),
         }
     )
     table.loc[table["loss"].isna(), table.columns != "sequence_id"] = float("nan")
