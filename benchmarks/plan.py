@@ -20,11 +20,13 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from unlearning.configuration import check, source_of
+from unlearning.data.own.entries import read_entries
 from unlearning.data.own.files import read_rows
 from unlearning.jobs.console import run
 from unlearning.jobs.errors import InputError
 
 EPOCHS = 20  # published runs of gradient ascent stop after 8 to 17
+CHARACTERS = 4  # of a text in one token
 DECODED = 0.7  # share of a sequence's prefixes that leave the text at a memorization of 0.3
 # published task -> items (of dialogues and pieces: about, by the size of their files) and tokens an
 # item of GPT-2's tokenizer, all choices and the reply included, as counted on samples
@@ -84,12 +86,14 @@ def parameters_of(name: str, model: dict[str, Any], vocabulary: int) -> int:
 def work_of(config: dict[str, Any], parameters: int, size: int) -> Work:
     """The work of one cell: one forget set of `size`, one method."""
     source = config[source_of(config)]
-    length, measurement = source["sequence_length"], config["measurement"]
+    measurement = config["measurement"]
     limit = measurement["limit"] or sys.maxsize
-    unseen, retained = (count_of(source.get(part)) for part in ("unseen", "retained"))
-    retained = min(retained, limit)
+    pool, unseen, retained = (lengths_of(source, part) for part in ("forget", "unseen", "retained"))
+    retained = retained[:limit]
     if not config["corpus"]:
-        unseen = min(unseen, 2 * limit)
+        unseen = unseen[: 2 * limit]
+    # which of the pool are drawn is not asked: a set is taken to be like the pool
+    forgotten = size * sum(pool) / len(pool)
     own = source.get("tasks", {})
     forward = 2 * parameters
     step = 5 if config["unlearning"]["checkpointing"] else 3
@@ -99,13 +103,26 @@ def work_of(config: dict[str, Any], parameters: int, size: int) -> Work:
         items = min(items, limit)
         choices += items * each
         replies += items * 32 if kind == "dialogue" else 0
-    tokens += (size + unseen + retained) * length + choices
-    decoded = (size + unseen) * DECODED * (length - measurement["ngram"]) * length / 2 + replies
+    tokens += forgotten + sum(unseen) + sum(retained) + choices
+
+    def decoding(lengths: list[int]) -> float:
+        return sum(max(0, n - measurement["ngram"]) * n for n in lengths) * DECODED / 2
+
+    decoded = size * decoding(pool) / len(pool) + decoding(unseen) + replies
     return Work(
-        steps=EPOCHS * size * length * step * forward,
-        passes=(EPOCHS * size * length + tokens) * forward,
+        steps=EPOCHS * forgotten * step * forward,
+        passes=(EPOCHS * forgotten + tokens) * forward,
         decoding=decoded * forward,
     )
+
+
+def lengths_of(source: dict[str, Any], part: str) -> list[int]:
+    """About how many tokens each sequence of a part has; windows change their sum little."""
+    given = source.get(part)
+    if isinstance(given, str):
+        contents = [entry.content for entry in read_entries(part, given).rows]
+        return [len(c) // CHARACTERS + 1 if isinstance(c, str) else len(c) for c in contents]
+    return [source.get("sequence_length", 0)] * (1 if part == "forget" else given or 0)
 
 
 def count_of(rows: int | str | None) -> int:
