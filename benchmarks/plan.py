@@ -24,6 +24,7 @@ from unlearning.data.own.entries import read_entries
 from unlearning.data.own.files import read_rows
 from unlearning.jobs.console import run
 from unlearning.jobs.errors import InputError
+from unlearning.models.files import parameters_of as stored_parameters
 
 EPOCHS = 20  # published runs of gradient ascent stop after 8 to 17
 CHARACTERS = 4  # of a text in one token
@@ -77,9 +78,9 @@ def parameters_of(name: str, model: dict[str, Any], vocabulary: int) -> int:
         width = size["hidden_size"]
         return size["layers"] * (12 * width**2 + 13 * width) + vocabulary * width
     if model["folder"]:
-        files = sorted(Path(model["folder"]).glob("*.safetensors"))
-        if files:
-            return sum(file.stat().st_size for file in files) // 4
+        count = stored_parameters(Path(model["folder"]))
+        if count:
+            return count
     raise InputError(f"models.{name}: its size is not known; give `parameters`")
 
 
