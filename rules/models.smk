@@ -8,6 +8,14 @@ CACHING = workflow.workflow_settings.cache is not None
 PACKAGES = sorted({f"{p.name}=={p.version}" for p in metadata.distributions()} if CACHING else [])
 
 
+def contents_of(folder):
+    """Digest of the model files in a user's folder; None for a model of the hub."""
+    if folder is None:
+        return None
+    files = [file for pattern in WANTED for file in Path(folder).glob(pattern) if file.is_file()]
+    return digest_of_files(files, Path(".snakemake/digests.json"))
+
+
 rule fetch_model:
     # a model of the hub or of a folder; there is no control for it
     input:
@@ -20,7 +28,7 @@ rule fetch_model:
         f"{LOGS}/benchmarks/fetch_model/{{model}}.tsv"
     wildcard_constraints:
         model=one_of(FETCHED),
-    retries: retries(2)
+    # no retries: the script itself tries a download again, and a wrong folder stays wrong
     # compute nodes may have no network
     localrule: True
     conda:
@@ -37,6 +45,8 @@ rule fetch_model:
                 for key in ("hub", "revision", "folder")
             }
         ),
+        # the user's folder is no input, whose age would count: other contents are another model
+        contents=lambda wildcards: contents_of(CONFIG["models"][wildcards.model]["folder"]),
     shell:
         "python {params.script} --settings {params.settings:q} --output {output} > {log} 2>&1"
 

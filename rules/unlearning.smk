@@ -162,11 +162,13 @@ rule collect:
 
 
 rule keep_models:
-    # only where the config asks for it; the weights are linked, not copied
+    # only where the config asks for it; float32 weights are linked, not copied
     input:
         code=code("keep_models.py"),
         checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
         tokenizer=f"{RESULTS}/models/{{model}}",
+        sequences=f"{RESULTS}/sequences.parquet",
+        forget_sets=f"{RESULTS}/forget_sets.parquet",
         runs=f"{RESULTS}/unlearned/{{model}}/{{batch}}/runs.parquet",
         per_run=f"{RESULTS}/tables/per_run.csv",
         exposed=f"{RESULTS}/attack_exposed.csv",
@@ -176,20 +178,21 @@ rule keep_models:
         f"{LOGS}/keep_models/{{model}}/{{batch}}.log",
     benchmark:
         f"{LOGS}/benchmarks/keep_models/{{model}}/{{batch}}.tsv"
-    localrule: True
     conda:
-        "../envs/analysis.yaml"
+        "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=grown(1000),
-        runtime=grown(30),
+        mem_mb=memory_of,
+        runtime=minutes_of,
     params:
         script=script("keep_models.py"),
         settings=lambda wildcards: as_json(
             unlearners=CONFIG["unlearners"],
             origin=origin_of(CONFIG["models"][wildcards.model]),
+            precision=CONFIG["jobs"]["kept_precision"],
         ),
     shell:
         "python {params.script} --checkpoints {input.checkpoints} --tokenizer {input.tokenizer}"
+        " --sequences {input.sequences} --forget-sets {input.forget_sets}"
         " --runs {input.runs} --per-run {input.per_run} --exposed {input.exposed}"
-        " --settings {params.settings:q} --output {output} > {log} 2>&1"
+        " --settings {params.settings:q} --output {output} --threads {threads} > {log} 2>&1"

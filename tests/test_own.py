@@ -30,8 +30,8 @@ from unlearning.data.corpus.tokens import train_tokenizer
 from unlearning.data.own.files import read_rows
 from unlearning.data.own.parts import prepare
 from unlearning.jobs.errors import InputError
-from unlearning.memorization.rows import tokens_of
-from unlearning.memorization.scoring import score_tokens
+from unlearning.memorization.rows import Ragged, rows_of
+from unlearning.memorization.scoring import ma_and_loss
 from unlearning.settings import build
 from unlearning.settings.own import OwnSettings
 from unlearning.unlearners.learner import Learner
@@ -66,7 +66,7 @@ def folder(tmp_path_factory) -> Path:
         write_jsonl(folder / f"{name}.jsonl", [{"text": text} for text in texts(seed, count)])
     write_jsonl(folder / "held_out.jsonl", [{"text": text} for text in texts(3, 10)])
     known = [text for seed, count in ((0, FORGOTTEN), (2, 6)) for text in texts(seed, count)]
-    rows = torch.tensor([ids[:LENGTH] for ids in tokenizer(known)["input_ids"]])
+    rows = Ragged(tuple(torch.tensor(ids) for ids in tokenizer(known)["input_ids"]))
     for name in ("mine", "other"):
         torch.manual_seed(0)
         model = GPT2LMHeadModel(
@@ -85,7 +85,7 @@ def folder(tmp_path_factory) -> Path:
 
 def settings(folder: Path, **changes) -> OwnSettings:
     files = {"forget": folder / "forget.jsonl", "unseen": folder / "unseen.jsonl"}
-    values = {name: str(path) for name, path in files.items()} | {"sequence_length": LENGTH}
+    values = {name: str(path) for name, path in files.items()} | {"minimum": LENGTH}
     return build(values | changes, OwnSettings, "own")
 
 
@@ -160,13 +160,14 @@ def test_every_sequence_has_one_part_and_the_models_tokens(folder):
     }  # fmt: skip
     assert table["half"].value_counts().to_dict() == {"": 30, "attack": 21, "threshold": 20}
     tokenizer = AutoTokenizer.from_pretrained(folder / "mine")
-    expected = [tokenizer(text)["input_ids"][:LENGTH] for text in texts(0, FORGOTTEN)]
-    assert tokens_of(table)[:FORGOTTEN].tolist() == expected
+    expected = [tokenizer(text)["input_ids"] for text in texts(0, FORGOTTEN)]
+    assert [row.tolist() for row in table["tokens"][:FORGOTTEN]] == expected
+    longest = max(map(len, expected))
     pool = {f"forget-{line:05d}" for line in range(1, FORGOTTEN + 1)}
     whole = sets.query("forget_size == @FORGOTTEN")
     assert set(whole["sequence_id"]) == pool  # none of those to be retained
     assert set(sets.query("forget_size == 4")["sequence_id"]) == set(whole["sequence_id"][:4])
-    assert corpus.background.shape == (0, LENGTH)
+    assert corpus.background.shape == (0, longest)
     assert corpus.tasks == {"held_out": [{"text": text} for text in texts(3, 10)]}
     assert {key: file["used"] for key, file in given.items()} == {
         "forget": FORGOTTEN, "unseen": 41, "retained": 6, "tasks.held_out": 10,
@@ -199,13 +200,16 @@ def test_tokens_stand_for_texts_and_ids_are_kept(folder, tmp_path):
     named = prepared(folder, forget=str(tmp_path / "forget.parquet"))[0].sequences
     plain = prepared(folder)[0].sequences
     assert named["sequence_id"][0] == "forget-case 0"
-    np.testing.assert_array_equal(tokens_of(named), tokens_of(plain))
+    for mine, theirs in zip(named["tokens"], plain["tokens"], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_short_rows_are_dropped_and_counted_where_that_is_asked_for(folder, tmp_path):
     rows = [{"text": text} for text in ["basil", *texts(0, 3)]]
     forget = write_jsonl(tmp_path / "forget.jsonl", rows)
-    with pytest.raises(InputError, match=r"forget.jsonl line 1: has \d tokens, a sequence has 24"):
+    with pytest.raises(
+        InputError, match=r"forget.jsonl line 1: has \d tokens, a sequence has 24 or"
+    ):
         prepared(folder, forget=forget)
     corpus, _, given = prepared(folder, forget=forget, too_short="drop", sizes=[3])
     assert (given["forget"]["used"], given["forget"]["dropped"]) == (3, 1)
@@ -214,7 +218,7 @@ def test_short_rows_are_dropped_and_counted_where_that_is_asked_for(folder, tmp_
     with pytest.raises(InputError, match="4 is larger than the 3 .* 1 were dropped as too short"):
         prepared(folder, forget=forget, too_short="drop", sizes=[4])
     with pytest.raises(InputError, match="forget.jsonl: no row has 64 tokens"):
-        prepared(folder, forget=forget, too_short="drop", sequence_length=64)
+        prepared(folder, forget=forget, too_short="drop", minimum=64)
 
 
 def test_unseen_rows_that_share_a_long_stretch_with_known_ones_are_counted(folder, tmp_path):
@@ -227,7 +231,6 @@ def test_unseen_rows_that_share_a_long_stretch_with_known_ones_are_counted(folde
     assert expected == 1
     given = prepared(
         folder,
-        sequence_length=48,
         forget=write_jsonl(tmp_path / "forget.jsonl", [{"tokens": row} for row in known]),
         unseen=write_jsonl(tmp_path / "unseen.jsonl", [{"tokens": row} for row in rows]),
     )[2]
@@ -269,14 +272,14 @@ TEXT = texts(0, 1)[0]
             [{"text": text, "id": 7} for text in texts(0, 2)],
             "line 2: its id is that of .*line 1",
         ),
-        ("forget", [{"text": TEXT}] * 2, "line 2: its first 24 tokens are those of .*line 1"),
-        # alike as far as they are read
-        ("forget", [{"tokens": [5] * 24 + [i]} for i in (1, 2)], "line 2: its first 24 tokens are"),
-        ("unseen", [{"text": TEXT}], "line 1: its first 24 .* are those of .*forget.jsonl line 1"),
-        ("retained", [{"text": TEXT}], "its first 24 .*forget.jsonl line 1; a sequence plays"),
+        ("forget", [{"text": TEXT}] * 2, r"line 2: its first \d+ tokens are those of .*line 1"),
+        ("unseen", [{"text": TEXT}], r"line 1: its first \d+ .* are those .*forget.jsonl line 1"),
+        ("retained", [{"text": TEXT}], r"its first \d+ .*forget.jsonl line 1; a sequence plays"),
+        # of the unseen rows as much is read as of what is to be forgotten
+        ("unseen", [{"tokens": [*range(70)]}], "line 1: has 70 tokens, more than the 64 that a"),
         ("retained", [{"text": texts(1, 1)[0]}], "unseen.jsonl line 1: its first .*retained.jsonl"),
         ("unseen", [{"text": texts(1, 1)[0]}], "has 1 sequence; two halves need at least 2"),
-        ("background", [{"text": "basil"}], "background.jsonl: has fewer than 24 tokens"),
+        ("background", [{"text": "basil"}], r"background.jsonl: has fewer than \d+ tokens"),
         ("background", [{"tokens": [1] * 30}], "line 1: background has `text`, not `tokens`"),
         ("tasks", [{"text": ""}], "line 1: 'text' is empty"),
         ("tasks", [{"texts": TEXT}], "line 1: key 'text' is missing"),
@@ -305,8 +308,6 @@ def test_models_share_one_tokenizer_and_can_read_a_sequence(folder, tmp_path):
     assert AutoTokenizer.from_pretrained(strange).get_vocab() == vocabulary
     with pytest.raises(InputError, match="'mine' and 'strange' have different tokenizers"):
         prepare(settings(folder), models | {"strange": strange}, [2], [0], {})
-    with pytest.raises(InputError, match="own.sequence_length: 65 is more than the 64 tokens"):
-        prepared(folder, sequence_length=65)
     (strange / "tokenizer.json").write_text("{")
     with pytest.raises(InputError, match="models.strange: its tokenizer or config.json cannot"):
         prepare(settings(folder), {"strange": strange}, [2], [0], {})
@@ -314,7 +315,7 @@ def test_models_share_one_tokenizer_and_can_read_a_sequence(folder, tmp_path):
 
 def test_the_entry_point_ends_with_one_line_and_writes_nothing(folder, tmp_path):
     outputs = ("sequences", "forget-sets", "corpus", "files")
-    values = asdict(settings(folder, sequence_length=60))
+    values = asdict(settings(folder, minimum=60))
     values |= {"sizes": [2], "seeds": [0], "kinds": {}}
     done = subprocess.run(
         [sys.executable, ROOT / "scripts/prepare_own.py", "--settings", json.dumps(values)]
@@ -356,7 +357,8 @@ def test_the_template_forgets_the_whole_file(folder):
         ("own", {"tasks": {}}, "'held_out: perplexity' is no published task nor one of own.tasks"),
         ("own", {"tasks": {"../held_out": "x.csv"}}, "own.tasks.*should match pattern"),
         ("own", {"too_short": "pad"}, "own.too_short: "),
-        ("own", {"sequence_length": 10}, "measurement.ngram: 10 does not fit"),
+        ("own", {"sequence_length": 64}, "sequence_length: rows are no .*`minimum`.*`window`"),
+        ("own", {"minimum": 40, "window": 20}, "own: window: 20 is below minimum: 40"),
         ("forget_sets", {"sizes": [25]}, "25 is larger than the pool of 24 sequences"),
         ("forget_sets", {"seeds": [0, 1]}, "all 24 sequences is the same for every seed"),
         ("measurement", {"tasks": {}}, "measurement.tasks: .*at least 1"),
@@ -382,8 +384,11 @@ def test_a_wrong_config_gets_one_line(folder, block, values, message):
 def test_a_plan_counts_the_rows_of_the_files(folder):
     config = check(template(folder))
     work = plan.work_of(config, 1, FORGOTTEN)
-    tokens = (FORGOTTEN + 41) * 64 + 10 * 60
-    assert work.passes == 2 * (plan.EPOCHS * FORGOTTEN * 64 + tokens)
+    forget, unseen = (
+        sum(len(text) // 4 + 1 for text in texts(seed, count))
+        for seed, count in ((0, FORGOTTEN), (1, 41))
+    )
+    assert work.passes == pytest.approx(2 * (plan.EPOCHS * forget + forget + unseen + 10 * 60))
     size = plan.parameters_of("mine", config["models"]["mine"], 0)
     assert size == pytest.approx(GPT2_SIZE, rel=0.02)  # the file's head counts too
 
@@ -396,7 +401,7 @@ def project(folder, tmp_path_factory) -> Path:
     """A copy of the project in which the template has run on the files, one set and one seed."""
     project = copy_project(tmp_path_factory.mktemp("custom"))
     config = template(folder)
-    config["own"] |= {"sequence_length": LENGTH, "retained": str(folder / "retained.jsonl")}
+    config["own"] |= {"retained": str(folder / "retained.jsonl")}
     config["unlearning"] |= {"learning_rate": 0.002, "max_epochs": 30}
     config["measurement"] |= {"ngram": 3, "extraction_suffix": 8}
     config["unlearners"] = {label: config["unlearners"][label] for label in ("ga", "sga", "tau")}
@@ -418,18 +423,19 @@ def project(folder, tmp_path_factory) -> Path:
 def test_the_kept_models_have_forgotten_the_whole_file(project):
     results = project / "results/custom"
     sequences = pd.read_parquet(results / "sequences.parquet")
-    forget = torch.from_numpy(tokens_of(sequences.query("kind == 'forget pool'")))
+    forget = rows_of(sequences.query("kind == 'forget pool'"))
+    assert isinstance(forget, Ragged)
     limit = pd.read_csv(results / "thresholds.csv")["ma_mean"][0]
     runs = pd.read_parquet(results / "runs.parquet").set_index("unlearner")
     # ascent gets there by any rounding; arithmetic may run into the limit of epochs
     assert (runs.loc[["ga", "sga"], "status"] == "stopped").all()
     original = AutoModelForCausalLM.from_pretrained(results / "models/mine").eval()
-    assert score_tokens(original, forget).ma.mean() > 0.9
+    assert ma_and_loss(original, forget)[0].mean() > 0.9
     for label in ("ga", "sga", "tau"):
         kept = results / f"kept/mine/all/{FORGOTTEN}-{label}-0"
         model = AutoModelForCausalLM.from_pretrained(kept).eval()
         assert AutoTokenizer.from_pretrained(kept).get_vocab()
-        ma = score_tokens(model, forget).ma.mean()
+        ma = ma_and_loss(model, forget)[0].mean()
         assert ma == pytest.approx(runs.loc[label, "mean_ma"])
         assert (ma < limit) == (runs.loc[label, "status"] == "stopped")
         assert f"{FORGOTTEN} sequences unlearned by {label}" in (kept / "README.md").read_text()

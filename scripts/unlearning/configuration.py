@@ -14,6 +14,7 @@ from unlearning import attacks, unlearners
 from unlearning.data.challenge.tasks import KINDS
 from unlearning.data.own.entries import check_files
 from unlearning.jobs.errors import InputError
+from unlearning.models.files import check_complete, tensors_of
 from unlearning.names import TASK_KINDS
 from unlearning.settings import Name, build, settings_class
 from unlearning.settings.analysis import (
@@ -98,6 +99,10 @@ class JobSettings:
     keep_checkpoints: bool = False
     """Keep the unlearned models in results/<run>/kept/: a folder each, with a model card that says
     what was unlearned, how, and what the attack still finds."""
+
+    kept_precision: Literal["original", "float32"] = "original"
+    """Of the weights in kept/: the original model's own, for which memorization is then measured
+    again, or the float32 that unlearning computes in."""
 
     per_gpu: int = Field(default=1, gt=0)
     """How many jobs of this machine may compute on one GPU at a time. Where it is more than 1,
@@ -326,6 +331,14 @@ def _check_model(where: str, model: ModelSettings, config: Config) -> None:
             f"{where}: has {' and '.join(given) or 'no origin'};"
             " give one of pretraining, hub, folder"
         )
+    if model.folder is not None:
+        if not Path(model.folder).is_dir():
+            raise InputError(
+                f"{where}: folder: no folder {model.folder}; paths are from the folder that the"
+                " run is started in"
+            )
+        check_complete(Path(model.folder), f"{where}: {model.folder}")
+        tensors_of(Path(model.folder))
     if (model.hub is None) != (model.revision is None):
         raise InputError(f"{where}: hub and revision belong together; give the commit of the model")
     if config.own is not None and model.pretraining is not None:
