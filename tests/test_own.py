@@ -408,9 +408,9 @@ def project(folder, tmp_path_factory) -> Path:
     config["attacks"] = {
         "neighbour": {"rewrites": 2},
         "relearning": {"steps": 2},
-        "learned_attacker": {"repeats": 1},
+        "learned_attacker": {"repeats": 2},
     }
-    config["attack"] = {"resamples": 20}
+    config["attack_analysis"] = {"resamples": 20}
     config["jobs"]["split_by"] = []
     (project / "custom.yaml").write_text(yaml.safe_dump(config))
     done = snakemake(project, "--configfile", "custom.yaml")
