@@ -19,7 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from unlearning.data.challenge.published import read_rows as published_rows
 from unlearning.data.challenge.tasks import items_of
 from unlearning.data.corpus import Corpus
-from unlearning.data.corpus.tokens import APART, encode, first_within, pack, stretches
+from unlearning.data.corpus.tokens import encode, first_within, pack, stretches
 from unlearning.data.own.entries import read_entries, read_own_items, strings_of
 from unlearning.data.own.files import Faults
 from unlearning.data.sequences import draw_forget_sets, table_of
