@@ -1,6 +1,7 @@
 """Your own files: what is read is what was written, and what is wrong is said without a text."""
 
 import csv
+import hashlib
 import json
 import random
 import re
@@ -17,6 +18,7 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load, save
 from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForCausalLM,
@@ -680,14 +682,26 @@ def test_a_plan_counts_the_rows_of_the_files(folder):
     assert size == pytest.approx(GPT2_SIZE, rel=0.02)  # the file's head counts too
 
 
+def blocks_of(language: str) -> list[str]:
+    """The blocks of the tutorial in one language."""
+    text = (ROOT / "docs/own-model.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
 # --- from end to end --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def project(folder, tmp_path_factory) -> Path:
-    """A copy of the project in which the template has run on the files, one set and one seed."""
+    """A copy of the project in which the tutorial was followed, with one set and one seed."""
     project = copy_project(tmp_path_factory.mktemp("custom") / 'it\'s "my" Prüfung')
-    config = template(folder)
+    for name in ("forget", "unseen", "held_out"):
+        shutil.copy(folder / f"{name}.jsonl", project)
+    shutil.copytree(folder / "mine", project / "model")
+    (project / "model/chat_template.jinja").write_text("{{ messages }}")
+    config = yaml.safe_load((project / "config/custom.yaml").read_text())
+    for block, values in yaml.safe_load(blocks_of("yaml")[0]).items():
+        config[block] |= values
     config["own"] |= {"retained": str(folder / "retained.jsonl")}
     config["unlearning"] |= {"learning_rate": 0.002, "max_epochs": 30}
     config["measurement"] |= {"ngram": 3, "extraction_suffix": 8}
@@ -700,7 +714,15 @@ def project(folder, tmp_path_factory) -> Path:
     config["attack"] = {"resamples": 20}
     config["jobs"]["split_by"] = []
     (project / "custom.yaml").write_text(yaml.safe_dump(config))
-    done = snakemake(project, "--configfile", "custom.yaml")
+    looking, running = (block.split() for block in blocks_of("console"))
+    assert looking == ["make", "check", "CONFIG=custom.yaml"]
+    script = ROOT / "benchmarks/check.py"
+    command = [sys.executable, script, "--configfile", "custom.yaml"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "custom.yaml: in order" in done.stdout
+    assert running[0] == "snakemake"
+    done = snakemake(project, *running[1:])
     logs = "".join(path.read_text() for path in (project / "logs").rglob("*.log"))
     assert done.returncode == 0, done.stdout[-3000:] + logs[-3000:]
     return project
@@ -748,8 +770,60 @@ def test_one_set_and_one_seed_leave_open_what_they_cannot_decide(project):
 def test_provenance_names_the_files(project, folder):
     recorded = json.loads((project / "results/custom/provenance.json").read_text())["files"]
     assert set(recorded) == {"forget", "unseen", "retained", "tasks.held_out"}
-    assert recorded["forget"]["path"] == str(folder / "forget.jsonl")
+    assert recorded["forget"]["path"] == "forget.jsonl"
+    assert recorded["retained"]["path"] == str(folder / "retained.jsonl")
     assert recorded["forget"]["used"] == FORGOTTEN
+
+
+@pytest.mark.slow
+def test_provenance_names_the_model_by_its_contents(project):
+    recorded = json.loads((project / "results/custom/provenance.json").read_text())["models"]
+    weights = (project / "model/model.safetensors").read_bytes()
+    assert recorded["mine"]["model.safetensors"] == hashlib.sha256(weights).hexdigest()
+    assert {"config.json", "tokenizer.json"} <= set(recorded["mine"])
+
+
+@pytest.mark.slow
+def test_what_belongs_to_the_model_is_kept_with_it(project):
+    kept = project / f"results/custom/kept/mine/all/{FORGOTTEN}-ga-0"
+    assert (kept / "chat_template.jinja").read_text() == "{{ messages }}"
+    assert (kept / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_new_weights_are_noticed_and_old_results_are_not_touched_by_them(project):
+    given = project / "model/model.safetensors"
+    taken = project / "results/custom/models/mine/model.safetensors"
+    assert given.stat().st_ino != taken.stat().st_ino
+    before = given.read_bytes()
+    assert "Nothing to be done" in snakemake(project, "-n", "--configfile", "custom.yaml").stdout
+    weights = load(before)
+    weights["transformer.ln_f.bias"] += 1e-3
+    with given.open("r+b") as file:  # as a copy over the file does: the inode stays
+        file.write(save(weights, {"format": "pt"}))
+    assert taken.read_bytes() == before
+    planned = snakemake(project, "-n", "--quiet", "rules", "--configfile", "custom.yaml").stdout
+    assert re.search(r"^fetch_model +1$", planned, re.MULTILINE), planned
+    assert re.search(r"^unlearn +1$", planned, re.MULTILINE), planned
+    given.write_bytes(before)  # another age, the same model
+    assert "Nothing to be done" in snakemake(project, "-n", "--configfile", "custom.yaml").stdout
+
+
+@pytest.mark.slow
+def test_a_failed_run_ends_with_its_causes_and_tries_no_wrong_input_again(folder, tmp_path):
+    project = copy_project(tmp_path / "failing")
+    config = template(folder)
+    config["run"] = "failing"
+    (tmp_path / "short.jsonl").write_text('{"text": "basil"}\n{"text": "jetty"}\n')
+    config["own"]["unseen"] = str(tmp_path / "short.jsonl")
+    (project / "custom.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(project, "--configfile", "custom.yaml")
+    assert done.returncode == 1
+    last = done.stdout.strip().splitlines()[-1]
+    assert last.startswith("prepare_own: error: ")
+    assert re.search(r"short.jsonl line 1: has \d tokens.*; also line 2: ", last)
+    assert last.endswith("(logs/failing/prepare_own.log)")
+    assert "Trying to restart" not in done.stdout
 
 
 @pytest.mark.slow
