@@ -12,11 +12,12 @@ class MeasurementSettings:
     """How a model is measured."""
 
     ngram: int = Field(default=10, ge=1)
-    """n of the extraction likelihood EL_n, tokens; published 10 at 200 tokens a sequence."""
+    """n of the extraction likelihood EL_n, tokens; published 10 at 200 tokens a sequence. At most
+    half of a sequence: of rows of your own, which may be short."""
 
     extraction_suffix: int = Field(default=50, ge=1)
     """A sequence counts as extracted when greedy decoding from all tokens before the last so many
-    emits them verbatim."""
+    emits them verbatim. At most half of a sequence, as `ngram`."""
 
     min_k: float = Field(default=0.2, gt=0, le=1)
     """The share of least likely tokens that Min-K% and Min-K%++ average over."""
