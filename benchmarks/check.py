@@ -79,6 +79,7 @@ def _sequences(
 ) -> Iterator[str]:
     """What is read of the files, and what so much can decide."""
     # slow to import: what is wrong with a config is said without waiting for them
+    from unlearning.data.corpus.tokens import APART
     from unlearning.data.own import parts as own
     from unlearning.data.own.entries import read_own_items
 
@@ -105,7 +106,7 @@ def _sequences(
     yield "No sequence stands twice, in one file or in two."
     akin = own.akin(parts)
     yield (
-        f"Overlap: {akin} unseen sequences share {own.APART} tokens in a row with a known one"
+        f"Overlap: {akin} unseen sequences share {APART} tokens in a row with a known one"
         + ("; thresholds are too lax where these are many: choose others" if akin else "")
     )
     yield (

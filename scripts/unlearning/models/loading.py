@@ -5,7 +5,6 @@ import resource
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
@@ -55,7 +54,7 @@ def load_model(
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # the libraries raise whatever a wrong file leads them to
         raise InputError(
             f"{folder}: no model can be loaded ({first_line(error)});"
             " give a folder with config.json and model.safetensors"
