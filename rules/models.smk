@@ -110,7 +110,7 @@ rule score_original:
         runtime=minutes_of,
     params:
         script=script("score_original.py"),
-        control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
+        control=control_option,
         settings=as_json(
             **CONFIG["measurement"], band_quantiles=CONFIG["forgetting"]["band_quantiles"]
         ),
@@ -129,6 +129,7 @@ rule probe_original:
         control=control_of,
         sequences=f"{RESULTS}/sequences.parquet",
         forget_sets=f"{RESULTS}/forget_sets.parquet",
+        corpus=f"{RESULTS}/corpus",
     output:
         f"{RESULTS}/original/{{model}}/probes.parquet",
     log:
@@ -146,11 +147,12 @@ rule probe_original:
         runtime=minutes_of,
     params:
         script=script("probe_original.py"),
-        control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
+        control=control_option,
         settings=lambda wildcards: as_json(**probe_settings(wildcards)),
         work=f"{RESULTS}/.work/probe_original/{{model}}",
     shell:
         "python {params.script} --original {input.original} {params.control}"
         " --name {wildcards.model} --tokenizer {input.original} --sequences {input.sequences}"
-        " --forget-sets {input.forget_sets} --settings {params.settings:q} --work {params.work}"
+        " --forget-sets {input.forget_sets} --background {input.corpus}/background.npy"
+        " --settings {params.settings:q} --work {params.work}"
         " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.attacks.target import ProbeSettings, keyed, probe, target_of
+from unlearning.attacks.target import Knowledge, ProbeSettings, keyed, probe, target_of
 from unlearning.data.sequences import forget_set, read_sequences
 from unlearning.jobs import parts
 from unlearning.jobs.cells import Cell
@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
     parser.add_argument("--sequences", type=Path, required=True, help="table of sequences")
     parser.add_argument("--forget-sets", type=Path, required=True, help="table of forget sets")
+    parser.add_argument("--background", type=Path, help="rows of other text, .npy")
+    parser.add_argument("--control", type=Path, help="folder of the model that never saw the pool")
     parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
     parser.add_argument("--work", type=Path, required=True, help="side folder for finished cells")
     parser.add_argument("--output", type=Path, required=True, help="per-sequence table to write")
@@ -46,20 +48,19 @@ def main() -> None:
     device = device_for(arguments.gpus)
     sequences = read_sequences(arguments.sequences)
     forget_sets = pd.read_parquet(arguments.forget_sets)
+    knowledge = Knowledge(sequences, device, arguments.background, arguments.control)
 
-    inputs = ("checkpoints", "tokenizer", "sequences", "forget_sets")
+    inputs = ("checkpoints", "tokenizer", "sequences", "forget_sets", "background", "control")
+    given = [path for name in inputs if (path := getattr(arguments, name)) is not None]
     modules = tuple(f"unlearning.attacks.{name}" for name in settings.attacks)
-    key = parts.fingerprint(
-        arguments.settings,
-        [*(getattr(arguments, name) for name in inputs), *sources("probe.py", modules)],
-    )
+    key = parts.fingerprint(arguments.settings, [*given, *sources("probe.py", modules)])
     done = parts.Parts(arguments.work, key)
     for cell in progress(settings.cells, desc=arguments.name, unit="cell"):
         if done.has(cell.name):
             continue
         forget = forget_set(forget_sets, cell.forget_size, cell.seed)
         model = load_model(arguments.checkpoints / cell.name, device)
-        target = target_of(model, sequences, forget, settings, arguments.tokenizer)
+        target = target_of(model, sequences, forget, settings, arguments.tokenizer, knowledge)
         rows = keyed(probe(target), target.ids, forget, cell.keys(arguments.name))
         write_parquet(rows, done.path(cell.name))
     table = [pd.read_parquet(done.path(cell.name)) for cell in settings.cells]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.attacks.target import ProbeSettings, keyed, probe, target_of
+from unlearning.attacks.target import Knowledge, ProbeSettings, keyed, probe, target_of
 from unlearning.data.sequences import forget_set, read_sequences
 from unlearning.jobs import parts
 from unlearning.jobs.console import add_threads, limit_threads, run
@@ -28,11 +28,12 @@ def rows_of(
     forget_sets = pd.read_parquet(arguments.forget_sets)
     planted = sequences.loc[sequences["split"] == "planted", "sequence_id"].tolist()
     model = load_model(folder, device_for(arguments.gpus))
-    target = target_of(model, sequences, planted, settings, arguments.tokenizer)
+    knowledge = Knowledge(sequences, model.device, arguments.background, arguments.control)
+    target = target_of(model, sequences, planted, settings, arguments.tokenizer, knowledge)
     once = probe(target, per_forget_set=False)
     for size, seed in forget_sets[["forget_size", "seed"]].drop_duplicates().to_numpy().tolist():
         forget = forget_set(forget_sets, size, seed)
-        target = target_of(model, sequences, forget, settings, arguments.tokenizer)
+        target = target_of(model, sequences, forget, settings, arguments.tokenizer, knowledge)
         keys = {"model": arguments.name, "forget_size": size, "unlearner": role, "seed": seed}
         anew = probe(target, per_forget_set=True)
         for rows in (once, anew):
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the tokenizer")
     parser.add_argument("--sequences", type=Path, required=True, help="table of sequences")
     parser.add_argument("--forget-sets", type=Path, required=True, help="table of forget sets")
+    parser.add_argument("--background", type=Path, help="rows of other text, .npy")
     parser.add_argument("--settings", required=True, help="JSON, see the class ProbeSettings")
     parser.add_argument("--work", type=Path, required=True, help="side folder for finished models")
     parser.add_argument("--output", type=Path, required=True, help="per-sequence table to write")
@@ -63,6 +65,7 @@ def main() -> None:
     folders = {role: folder for role, folder in folders.items() if folder is not None}
     modules = tuple(f"unlearning.attacks.{name}" for name in settings.attacks)
     inputs = (*folders.values(), arguments.tokenizer, arguments.sequences, arguments.forget_sets)
+    inputs += (arguments.background,) if arguments.background else ()
     key = parts.fingerprint(arguments.settings, [*inputs, *sources("probe_original.py", modules)])
     done = parts.Parts(arguments.work, key)
     for role, folder in folders.items():

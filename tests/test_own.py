@@ -402,8 +402,8 @@ def project(folder, tmp_path_factory) -> Path:
     config["unlearners"] = {label: config["unlearners"][label] for label in ("ga", "sga", "tau")}
     config["attacks"] = {
         "neighbour": {"rewrites": 2},
-        "relearning": {"steps": 2},
-        "learned_attacker": {"repeats": 1},
+        "relearning": {"steps": [2]},
+        "learned_attacker": {"repeats": 2},
     }
     config["attack"] = {"resamples": 20}
     config["jobs"]["split_by"] = []

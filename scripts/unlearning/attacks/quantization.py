@@ -65,15 +65,13 @@ def probe(target: Target, settings: Settings) -> pd.DataFrame:
     """The attack on one model.
 
     Returns:
-        Variants by scheme. Measures: ma, of the rounded model; ma_rise and loss_fall (nats per
-        token), against the same model unrounded.
+        Variants by scheme. Measures as in `Target.changes`, against the same model unrounded.
     """
     import pandas as pd
     import torch
 
     from unlearning.memorization.scoring import score_tokens
 
-    before = target.before
     matrices = block_matrices(target.model)
     parts = []
     for scheme in settings.schemes:
@@ -84,8 +82,7 @@ def probe(target: Target, settings: Settings) -> pd.DataFrame:
             after = score_tokens(target.model, target.tokens, moments=False)
             for (weight, _), value in zip(matrices, kept, strict=True):
                 weight.copy_(value)
-        rise, fall = after.ma - before.ma, before.loss - after.loss
-        parts.append(target.rows(scheme, ma_rise=rise, ma=after.ma, loss_fall=fall))
+        parts.append(target.changes(scheme, target.summary(after)))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -17,7 +17,9 @@ from transformers import PreTrainedModel
 
 from unlearning import attacks
 from unlearning.jobs.progress import progress
+from unlearning.memorization.rows import tokens_of
 from unlearning.memorization.scoring import TokenScores, score_tokens
+from unlearning.models.loading import load_model
 from unlearning.models.readers import slice_rows
 from unlearning.settings import settings_class
 
@@ -42,6 +44,53 @@ class ProbeSettings:
 
 
 @dataclass(frozen=True)
+class Knowledge:
+    """What an attacker has besides the model under attack and the candidates.
+
+    Everything is read when an attack first asks for it, and kept for all models of a job.
+
+    Attributes:
+        sequences: the whole table of sequences.
+        device: where models compute.
+        background: file of token rows of other text (.npy, (K, T')); may hold none.
+        control: folder of the model that was trained alike, without the pool.
+    """
+
+    sequences: pd.DataFrame
+    device: torch.device
+    background: Path | None = None
+    control: Path | None = None
+
+    @cached_property
+    def unseen(self) -> Tensor:
+        """(M, T) rows of the unseen "threshold" half: the candidates' kind, itself no candidate."""
+        half = (self.sequences["half"] == "threshold").to_numpy()
+        return torch.from_numpy(tokens_of(self.sequences)[half]).to(self.device)
+
+    @cached_property
+    def text(self) -> np.ndarray:
+        """(K, T') rows of other text, read row by row as they are asked for."""
+        if self.background is None:
+            return np.empty((0, 0), dtype=np.int64)
+        return np.load(self.background, mmap_mode="r")
+
+    @cached_property
+    def _scored(self) -> dict[Path, TokenScores]:
+        return {}
+
+    def reference(self, folder: Path) -> tuple[TokenScores, pd.Index]:
+        """Scores of all sequences on another model, without moments, and the ids they belong to.
+
+        Raises:
+            InputError: the folder holds no model, or one with a smaller vocabulary.
+        """
+        if folder not in self._scored:
+            model = load_model(folder, self.device)
+            self._scored[folder] = score_tokens(model, tokens_of(self.sequences), moments=False)
+        return self._scored[folder], pd.Index(self.sequences["sequence_id"])
+
+
+@dataclass(frozen=True)
 class Target:
     """A model under attack and the sequences to attack it on.
 
@@ -52,6 +101,7 @@ class Target:
         forget: (N,) bool, which sequences are the forget set.
         settings: sizes that attacks share.
         tokenizer: folder of the model's tokenizer, for attacks that go through text.
+        knowledge: what else the attacker has; an attack does without what is not there.
     """
 
     model: PreTrainedModel
@@ -60,21 +110,55 @@ class Target:
     forget: np.ndarray
     settings: ProbeSettings
     tokenizer: Path | None = None
+    knowledge: Knowledge | None = None
 
     @cached_property
     def before(self) -> TokenScores:
         """Scores of all sequences on the model as it came, without moments."""
         return score_tokens(self.model, self.tokens, moments=False)
 
+    @cached_property
+    def unseen_before(self) -> TokenScores | None:
+        """The same of the unseen "threshold" half, the centre of two-sided values."""
+        if self.knowledge is None:
+            return None
+        return score_tokens(self.model, self.knowledge.unseen, moments=False)
+
     def rows(self, variant: str, **measures: np.ndarray) -> pd.DataFrame:
-        """One row per measure and sequence, from arrays (N,)."""
+        """One row per measure and sequence, from arrays (N,); no measures, no rows."""
         parts = [
             pd.DataFrame(
                 {"variant": variant, "measure": name, "sequence_id": self.ids, "value": values}
             )
             for name, values in measures.items()
         ]
-        return pd.concat(parts, ignore_index=True)
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS[1:])
+
+    def summary(self, scores: TokenScores) -> np.ndarray:
+        """(4, N) MA, loss, loss of the suffix and longest verbatim run of N sequences."""
+        suffix = scores.suffix_loss(self.settings.suffix)
+        return np.stack([scores.ma, scores.loss, suffix, scores.verbatim_run])
+
+    def changes(self, variant: str, after: np.ndarray) -> pd.DataFrame:
+        """Rows of an attack that changes the model: what rose, higher = better known.
+
+        Args:
+            variant: of the attack.
+            after: `summary` of all sequences on the changed model.
+
+        Returns:
+            Measures ma_rise; ma, afterwards; loss_fall and suffix_loss_fall, nats per token;
+            verbatim_run_rise, tokens; each against the model as it came.
+        """
+        ma, loss, suffix, run = after - self.summary(self.before)
+        return self.rows(
+            variant,
+            ma_rise=ma,
+            ma=after[0],
+            loss_fall=-loss,
+            suffix_loss_fall=-suffix,
+            verbatim_run_rise=run,
+        )
 
     def generators(self, seed: int) -> list[np.random.Generator]:
         """A source of randomness for each sequence, whatever other sequences stand beside it."""
@@ -132,17 +216,18 @@ def target_of(
     forget: Sequence[str],
     settings: ProbeSettings,
     tokenizer: Path | None,
+    knowledge: Knowledge | None = None,
 ) -> Target:
     """Set a model up for attack; see `Target` and `targets_of`."""
     chosen = targets_of(sequences, forget)
-    tokens = np.stack([np.asarray(row, dtype=np.int64) for row in chosen["tokens"]])
     return Target(
         model,
         chosen["sequence_id"].tolist(),
-        torch.from_numpy(tokens).to(model.device),
+        torch.from_numpy(tokens_of(chosen)).to(model.device),
         chosen["sequence_id"].isin(forget).to_numpy(),
         settings,
         tokenizer,
+        knowledge,
     )
 
 
