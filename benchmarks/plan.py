@@ -151,9 +151,17 @@ def attack_work(config: dict[str, Any], parameters: int, size: int) -> Work:
         elif name == "sampling":
             read += tokens
         elif name == "relearning":
-            folds = min(block["folds"], size)
-            trained += block["steps"] * (folds - 1) * forgotten
-            read += forgotten + folds * others
+            folds, steps = min(block["folds"], size), block["steps"]
+            if "own" in block["texts"]:
+                trained += max(steps) * (folds - 1) * forgotten
+                read += len(steps) * (forgotten + folds * others)
+            other_texts = len(set(block["texts"]) - {"own"})
+            trained += other_texts * max(steps) * forgotten * (folds - 1) / folds
+            read += other_texts * len(steps) * tokens
+        elif name == "gradient_norm":
+            trained += 2 * tokens / 3  # the gradients of what goes into the matrices alone
+        elif name in ("reference_observer", "zlib_calibrated"):
+            read += len(unseen) / 2 * tokens / rows
     return Work(steps=6 * trained * parameters, passes=2 * read * parameters, decoding=0.0)
 
 

@@ -171,6 +171,12 @@ def control_of(wildcards):
     return f"{RESULTS}/controls/{wildcards.model}" if wildcards.model in TRAINED else []
 
 
+def control_option(wildcards):
+    """The control as an argument of a script. Its folder stands before any unlearned model does."""
+    folder = control_of(wildcards)
+    return f"--control {folder}" if folder else ""
+
+
 def origin_of(model):
     """Where an original model comes from, in words."""
     if model["hub"]:

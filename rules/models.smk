@@ -120,7 +120,7 @@ rule measure_original:
         runtime=minutes_of,
     params:
         script=script("measure_original.py"),
-        control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
+        control=control_option,
         settings=as_json(
             **CONFIG["measurement"], band_quantiles=CONFIG["forgetting"]["band_quantiles"]
         ),
@@ -140,6 +140,7 @@ rule attack_original:
         control=control_of,
         sequences=f"{RESULTS}/sequences.parquet",
         forget_sets=f"{RESULTS}/forget_sets.parquet",
+        corpus=f"{RESULTS}/corpus",
     output:
         f"{RESULTS}/original/{{model}}/attack_values.parquet",
     log:
@@ -157,11 +158,12 @@ rule attack_original:
         runtime=minutes_of,
     params:
         script=script("attack_original.py"),
-        control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
+        control=control_option,
         settings=lambda wildcards: as_json(**target_settings(wildcards)),
         work=f"{RESULTS}/.work/attack_original/{{model}}",
     shell:
         "python {params.script} --original {input.original} {params.control}"
         " --name {wildcards.model} --tokenizer {input.original} --sequences {input.sequences}"
-        " --forget-sets {input.forget_sets} --settings {params.settings:q} --work {params.work}"
+        " --forget-sets {input.forget_sets} --background {input.corpus}/background.npy"
+        " --settings {params.settings:q} --work {params.work}"
         " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"

@@ -107,11 +107,14 @@ rule attack_unlearned:
         ),
         # made before the checkpoints were: a further input of thousands of jobs would cost planning
         tokenizer=f"{RESULTS}/models/{{model}}",
+        control=control_option,
+        background=f"{RESULTS}/corpus/background.npy",
         work=f"{RESULTS}/.work/attack_unlearned/{{model}}/{{batch}}",
     shell:
         "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
         " --tokenizer {params.tokenizer} --sequences {input.sequences}"
-        " --forget-sets {input.forget_sets} --settings {params.settings:q} --work {params.work}"
+        " --forget-sets {input.forget_sets} --background {params.background} {params.control}"
+        " --settings {params.settings:q} --work {params.work}"
         " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
 
 

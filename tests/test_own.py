@@ -708,7 +708,7 @@ def project(folder, tmp_path_factory) -> Path:
     config["unlearners"] = {label: config["unlearners"][label] for label in ("ga", "sga", "tau")}
     config["attacks"] = {
         "neighbour": {"rewrites": 2},
-        "relearning": {"steps": 2},
+        "relearning": {"steps": [2]},
         "learned_attacker": {"repeats": 2},
     }
     config["attack_analysis"] = {"resamples": 20}

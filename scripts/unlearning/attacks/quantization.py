@@ -65,15 +65,11 @@ def attack(target: Target, settings: Settings) -> pd.DataFrame:
     """The attack on one model.
 
     Returns:
-        Variants by scheme. Measures: ma, of the rounded model; ma_rise and loss_fall (nats per
-        token), against the same model unrounded.
+        Variants by scheme. Measures as in `Target.changes`, against the same model unrounded.
     """
     import pandas as pd
     import torch
 
-    from unlearning.memorization.scoring import score_tokens
-
-    before = target.before
     matrices = block_matrices(target.model)
     parts = []
     for scheme in settings.schemes:
@@ -81,11 +77,10 @@ def attack(target: Target, settings: Settings) -> pd.DataFrame:
         with torch.no_grad():
             for weight, channel in matrices:
                 weight.copy_(quantized(weight, scheme, channel))
-            after = score_tokens(target.model, target.tokens, moments=False)
+            after = target.summary(target.tokens)
             for (weight, _), value in zip(matrices, kept, strict=True):
                 weight.copy_(value)
-        rise, fall = after.ma - before.ma, before.loss - after.loss
-        parts.append(target.rows(scheme, ma_rise=rise, ma=after.ma, loss_fall=fall))
+        parts.append(target.changes(scheme, after))
     return pd.concat(parts, ignore_index=True)
 
 

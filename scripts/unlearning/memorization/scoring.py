@@ -9,6 +9,7 @@ own length (`rows.of_each`). Definitions: Jang et al. 2023 (arXiv 2210.01504) fo
 et al. 2023 (2310.16789) for Min-K%, Zhang et al. 2024 (2404.02936) for Min-K%++.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -54,6 +55,12 @@ class TokenScores:
     def of(self, rows: np.ndarray) -> "TokenScores":
         """The scores of some of the sequences; `rows` indexes or masks them."""
         return TokenScores(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    @staticmethod
+    def joined(parts: Sequence["TokenScores"]) -> "TokenScores":
+        """The scores of sequences of one length under each other."""
+        names = TokenScores.__dataclass_fields__
+        return TokenScores(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
     @property
     def finite(self) -> np.ndarray:
