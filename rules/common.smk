@@ -13,7 +13,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
-from unlearning import attacks
+from unlearning import attacks, unlearners
 from unlearning.configuration import check, source_of
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import replacing
@@ -103,6 +103,10 @@ def code(name, modules=(), beside=()):
     # a batch may name more modules than a file name holds
     batch = hashlib.sha256(repr(modules).encode()).hexdigest()[:8]
     listing = Path(f".snakemake/code/{name}-{batch}.txt")
+    # a job on a cluster reads this file anew, perhaps after an edit: what the run was planned with
+    # stays as it is, for the jobs beside it as well
+    if listing.exists() and not workflow.is_main_process:
+        return str(listing)
     text = digests(paths, workflow.basedir)
     if not listing.exists() or listing.read_text() != text:
         with replacing(listing) as scratch:
@@ -126,6 +130,15 @@ def as_json(**values):
 def folder_of(wildcards, output):
     """Folder of a job's first output, for scripts that write several files into one."""
     return os.path.dirname(output[0])
+
+
+def retries(count):
+    """How often a job is tried again.
+
+    By the run's own process alone: on a cluster a job is a Snakemake too, and with a rule's retries
+    it would try again by itself, inside the same allocation, with the memory that was too little.
+    """
+    return count if workflow.is_main_process else 0
 
 
 def grown(amount):
@@ -169,27 +182,22 @@ def larger_first(wildcards):
 def methods_of(wildcards):
     """Library files of the unlearners in a batch: an edited one reruns its own jobs only."""
     labels = {label for _, label, _ in BATCHES[wildcards.batch]}
-    methods = {CONFIG["unlearners"][label]["method"] for label in labels}
-    return tuple(f"unlearning.unlearners.{method}" for method in sorted(methods))
+    return unlearners.modules(CONFIG["unlearners"][label]["method"] for label in labels)
 
 
 # attacks of the suite that work on models; the others work on scores, in the analysis
-PROBES = {name: block for name, block in CONFIG["attacks"].items() if attacks.probing(name)}
+MODEL_ATTACKS = {name: block for name, block in CONFIG["attacks"].items() if attacks.on_model(name)}
 
 
-def attack_files(names):
-    """Modules of attacks: an edited one reruns what uses it."""
-    return tuple(f"unlearning.attacks.{name}" for name in sorted(names))
-
-
-def probe_settings(wildcards):
-    """Settings of the probing attacks on one model; those that train take its learning rate."""
+def target_settings(wildcards):
+    """Settings of the attacks on one model; those that train take its learning rate."""
     shared = CONFIG["unlearning"] | CONFIG["models"][wildcards.model]["unlearning"]
     return {
-        "attacks": PROBES,
+        "attacks": MODEL_ATTACKS,
         "suffix": CONFIG["measurement"]["extraction_suffix"],
         "learning_rate": shared["learning_rate"],
         "micro_batch": shared["micro_batch"],
+        "offload": shared["offload"],
     }
 
 

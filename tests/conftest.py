@@ -1,6 +1,10 @@
 """Fixtures that several test files share."""
 
+import fcntl
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,21 +20,46 @@ TABLES = (
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory) -> Path:
-    """A copy of the project in which the smoke experiment has run undisturbed."""
-    folder = copy_project(tmp_path_factory.mktemp("smoke"))
-    done = snakemake(folder, "--configfile", SMOKE)
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder once for all test processes of a session: the first to ask makes it."""
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent  # what all workers have in common
+
+    def folder_of(name: str, make: Callable[[Path], None]) -> Path:
+        with (home / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (made := home / f"{name}.made").exists():
+                shutil.rmtree(home / name, ignore_errors=True)  # left by one that failed
+                make(home / name)
+                made.touch()
+        return home / name
+
+    return folder_of
+
+
+def run_smoke(folder: Path) -> None:
+    """The smoke experiment, undisturbed, in a copy of the project."""
+    done = snakemake(copy_project(folder), "--configfile", SMOKE)
     assert done.returncode == 0, done.stdout[-5000:]
-    return folder
+
+
+def run_small(folder: Path) -> None:
+    """The small experiment, all its cells in one job, in a copy of the project."""
+    done = snakemake(copy_project(folder), "--configfile", write_small(folder, []))
+    assert done.returncode == 0, done.stdout[-5000:]
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory) -> Path:
-    """A copy of the project in which the small experiment has run, all its cells in one job."""
-    folder = copy_project(tmp_path_factory.mktemp("small"))
-    done = snakemake(folder, "--configfile", write_small(folder, []))
-    assert done.returncode == 0, done.stdout[-5000:]
-    return folder
+def smoke(once) -> Path:
+    """A copy of the project in which the smoke experiment has run; one file's tests edit it."""
+    return once("smoke", run_smoke)
+
+
+@pytest.fixture(scope="session")
+def small(once) -> Path:
+    """A copy of the project in which the small experiment has run; to be read alone."""
+    return once("small", run_small)
 
 
 @pytest.fixture(scope="session")
@@ -55,12 +84,11 @@ def analysis(tmp_path_factory, drawn_from) -> Path:
     shape = Shape(models=("small",), effects=effects, seeds=(0, 1), sizes=(4, 8), items=10)
     paths = write(home, make(shape))
     models = json.dumps({"models": ["small"]})
-    analyse("attack", membership=paths["membership"], settings='{"resamples": 10}', output=home)
     attacks = {"relearning": {}, "quantization": {}, "learned_attacker": {"repeats": 1}}
     analyse(
-        "attack_suite",
-        **{name: paths[name] for name in ("membership", "probes", "thresholds")},
-        settings=json.dumps({"attacks": attacks, "attack": {"resamples": 10}}),
+        "analyse_attacks",
+        **{name: paths[name] for name in ("membership", "values", "thresholds")},
+        settings=json.dumps({"attacks": attacks, "analysis": {"resamples": 10}}),
         output=home,
     )
     names = ("sequences", "memorization", "membership", "utility", "runs", "thresholds")
@@ -68,12 +96,13 @@ def analysis(tmp_path_factory, drawn_from) -> Path:
         "make_tables",
         **{name: paths[name] for name in names},
         attack_runs=home / "attack_runs.parquet",
-        suite_runs=home / "attack_suite_runs.parquet",
+        attack_effects=home / "attack_effects.parquet",
         settings=models,
         output=home / "tables",
     )
     judged = ("per_run", "original", "gains", "solution_space")
     judged = {name: home / f"tables/{name}.csv" for name in judged}
+    judged["redrawn"] = home / "tables/redrawn.parquet"
     analyse("judge_claims", **judged, settings=models, output=home)
     analyse(
         "draw_figures",

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from running import analyse
 from unlearning.analysis.attack_effects import ROW_COLUMNS
-from unlearning.analysis.tables import read_rows, read_table
+from unlearning.analysis.rows import read_rows, read_table
 from unlearning.figures import FIGURES, FigureJob, save
 from unlearning.figures.style import COLOURS, SPARE_COLOURS, fit_notes, grid, markers, palette
 from unlearning.jobs.errors import InputError
@@ -25,11 +26,11 @@ def results(analysis, drawn_from):
 
 
 def test_without_attacks_the_suite_s_files_are_there_and_its_figure_says_so(analysis, tmp_path):
-    write_parquet(pd.DataFrame(columns=ROW_COLUMNS), tmp_path / "probes.parquet")
+    write_parquet(pd.DataFrame(columns=ROW_COLUMNS), tmp_path / "attack_values.parquet")
     analyse(
-        "attack_suite",
+        "analyse_attacks",
         membership=analysis / "membership.parquet",
-        probes=tmp_path / "probes.parquet",
+        values=tmp_path / "attack_values.parquet",
         thresholds=analysis / "thresholds.csv",
         settings='{"attacks": {}}',
         output=tmp_path,
@@ -65,7 +66,7 @@ def test_a_second_run_makes_the_same_tables(analysis, tmp_path):
     analyse(
         "make_tables",
         **{name: analysis / f"{name}.parquet" for name in names},
-        suite_runs=analysis / "attack_suite_runs.parquet",
+        attack_effects=analysis / "attack_effects.parquet",
         thresholds=analysis / "thresholds.csv",
         settings=MODELS,
         output=tmp_path,
@@ -99,7 +100,7 @@ def test_figures_can_be_drawn_one_by_one(analysis, drawn_from, tmp_path):
 def test_the_analysis_is_tested_where_torch_is_refused(tmp_path):
     """What `analyse` promises: a script that needs torch fails there."""
     with pytest.raises(AssertionError, match="must not import torch"):
-        analyse("evaluate", help=[])
+        analyse("unlearn", help=[])
 
 
 def test_without_a_run_that_came_through_figures_say_so(results):
@@ -126,6 +127,25 @@ def test_figures_speak_of_a_control_only_where_there_is_one(results):
     ):
         assert word in FIGURES[name](results, FigureJob())._supxlabel.get_text()
         assert word not in FIGURES[name](bare, FigureJob())._supxlabel.get_text()
+
+
+CIRCULAR = ("gains", "pareto_outliers", "which_method", "solution_space", "forgetting_histogram")
+
+
+@pytest.mark.parametrize("name", CIRCULAR)
+def test_what_is_so_by_construction_is_marked(name, results):
+    marked = {
+        table: rows.assign(by_construction=True) if "by_construction" in rows else rows
+        for table, rows in results.items()
+    }
+
+    def words(tables: dict) -> str:
+        figure = FIGURES[name](tables, FigureJob())
+        texts = [text.get_text() for text in figure.findobj(Text)]
+        return " ".join(texts)
+
+    assert "by construction" in words(marked)
+    assert "by construction" not in words(results)
 
 
 @pytest.mark.parametrize("count", [3, 13])

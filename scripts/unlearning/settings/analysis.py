@@ -9,7 +9,7 @@ from unlearning.settings import settings_class
 
 @settings_class
 class AttackSettings:
-    """How the attack is evaluated."""
+    """How the success of attacks is told."""
 
     resamples: int = Field(default=1000, ge=1)
     """Bootstrap resamples per interval; members and non-members are resampled apart."""
@@ -87,7 +87,8 @@ class SolutionSettings:
             f" {self.max_attack:g}; among the feasible the"
             f" {'highest' if utility.better == 'higher' else 'lowest'} {utility.label}"
             f" ({self.utility_metric}) wins; the lead is sure if the paired intervals over draws"
-            " (Student's and the bootstrap's) exclude 0 against every other feasible method"
+            " (Student's and the bootstrap's) exclude 0 against every other feasible method; fewer"
+            " than four draws have no bootstrap, and make nothing sure"
         )
 
 

@@ -10,8 +10,10 @@ from torch.nn import Identity
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from unlearning.memorization.rows import TokenRows, by_length
 from unlearning.models import sharding
 from unlearning.models.loading import PRECISIONS
+from unlearning.models.offloading import OffloadedAdam, shard_of
 from unlearning.models.readers import head_is_last, is_matrix, slice_rows
 from unlearning.unlearners.readings import Reading, Reference, Term, Tokens, Views
 
@@ -23,8 +25,9 @@ class Learner:
 
     The whole set given to `ascend` or `descend` is *one* batch and makes *one* optimizer step, as
     published; it only passes through the model in micro-batches so that memory stays bounded. The
-    loss is the mean cross-entropy over all predicted tokens of the set, nats per token. A model
-    that is spread over several processes is given the same set in each, and each does its share.
+    loss is the mean cross-entropy over all predicted tokens of the set, nats per token; sequences
+    of different lengths pass through length by length. A model that is spread over several
+    processes is given the same set in each, and each does its share.
 
     `step` does the same for any loss that is a function of token statistics. A loss of two terms,
     ascent on what is to be forgotten and the divergence from the model of now on what is to be
@@ -45,6 +48,7 @@ class Learner:
         *,
         precision: str = "fp32",
         checkpointing: bool = False,
+        offload: str = "none",
     ):
         """Take hold of `model`, whose weights the steps change in place.
 
@@ -57,12 +61,15 @@ class Learner:
                 loss). Weights, gradients and moments stay in float32, as small updates vanish
                 in half precision; memorization is always measured in the weights' own.
             checkpointing: compute activations twice instead of keeping them; same result.
+            offload: "optimizer" keeps Adam's moments, and the copies that `weights` gives, in the
+                CPU's memory; same result.
         """
         self.model = model.eval()
         self.learning_rate = learning_rate
         self.micro_batch = micro_batch
         self._precision = PRECISIONS[precision]
         self._checkpointing = checkpointing
+        self._offload = offload == "optimizer"
         if checkpointing:
             switch_off_dropout(model)
             model.activation_checkpointing_enable({"use_reentrant": False})
@@ -78,26 +85,27 @@ class Learner:
 
     def restart(self) -> None:
         """Forget Adam's moments: each phase of an unlearner begins afresh."""
-        self._optimizer = torch.optim.Adam(
-            self._parameters, lr=self.learning_rate, betas=BETAS, weight_decay=0.0
-        )
+        adam = OffloadedAdam if self._offload else torch.optim.Adam
+        self._optimizer = adam(self._parameters, lr=self.learning_rate, betas=BETAS)
         self._scaler = torch.amp.GradScaler(
             self.model.device.type, enabled=self._precision == torch.float16
         )
 
-    def ascend(self, rows: Tensor) -> None:
-        """One step that raises the loss on `rows`, (N, T) token ids."""
+    def ascend(self, rows: TokenRows) -> None:
+        """One step that raises the loss on `rows`, N sequences of any length."""
         self._step(rows, direction=-1.0)
 
-    def descend(self, rows: Tensor) -> None:
-        """One step that lowers the loss on `rows`, (N, T) token ids."""
+    def descend(self, rows: TokenRows) -> None:
+        """One step that lowers the loss on `rows`, N sequences of any length."""
         self._step(rows, direction=1.0)
 
-    def _step(self, rows: Tensor, direction: float) -> None:
-        predicted = rows[:, 1:].numel()
+    def _step(self, rows: TokenRows, direction: float) -> None:
+        groups = [tokens for _, tokens in by_length(rows)]
+        predicted = sum(tokens[:, 1:].numel() for tokens in groups)
         processes, rank = sharding.processes(), sharding.rank()
         self.model.train(self._checkpointing)  # the library recomputes in training mode only
-        for part in rows.split(self.micro_batch * processes):
+        size = self.micro_batch * processes
+        for part in (part for tokens in groups for part in tokens.split(size)):
             mine = part[rank::processes]
             # a process without a row takes part all the same, with one that counts nothing
             share = mine if len(mine) else part[:1]
@@ -301,20 +309,20 @@ class Learner:
 
     def weights(self) -> list[Tensor]:
         """A copy of all trainable weights, in the model's order (this process's shards)."""
-        return [p.detach().clone() for p in self._parameters]
+        weights = (shard_of(p.detach()) for p in self._parameters)
+        return [w.to("cpu", copy=True) if self._offload else w.clone() for w in weights]
 
     @torch.no_grad()
     def assign(self, weights: Iterable[Tensor]) -> None:
         """Set all trainable weights, one after the other; Adam's moments stay as they are."""
         for parameter, value in zip(self._parameters, weights, strict=True):
-            parameter.copy_(value)
+            shard_of(parameter).copy_(value)
         self._remembered = None
 
     @torch.no_grad()
     def is_finite(self) -> bool:
         """Whether every weight is a finite number."""
-        shards = (getattr(p, "_local_tensor", p) for p in self._parameters)
-        finite = all(bool(shard.isfinite().all()) for shard in shards)
+        finite = all(bool(shard_of(p).isfinite().all()) for p in self._parameters)
         return bool(sharding.least(finite, self.model.device))
 
 
