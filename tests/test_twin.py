@@ -296,15 +296,12 @@ def test_the_rate_rises_and_falls():
     assert twin.schedule(0, 1) == 1
 
 
-def test_an_anchor_draws_rows_of_both_kinds_and_positions_among_them():
-    settings = twin.Settings(kept_rows=4, unseen_rows=2, positions=20)
-    chosen, at = twin.draw(np.random.default_rng(0), 10, (16, 12), settings)
-    assert (chosen[:4] < 10).all()
-    assert (chosen[4:] >= 10).all()
+def test_an_anchor_draws_rows_and_positions_among_them_as_far_as_there_are():
+    chosen, at = twin.draw(np.random.default_rng(0), (16, 12), 6, 20)
     assert len(set(chosen.tolist())) == 6
     assert at.shape == (6, 11)
     assert at.sum() == 20
-    few, at = twin.draw(np.random.default_rng(0), 3, (4, 12), twin.Settings())
+    few, at = twin.draw(np.random.default_rng(0), (4, 12), 40, 600)
     assert sorted(few.tolist()) == [0, 1, 2, 3]
     assert at.all()
 

@@ -103,28 +103,28 @@ def unlearn(
         InputError: no text to be kept or no unseen sequences were given, or rows of the forget set
             and unseen ones are not of one length.
     """
-    import torch
-
     from unlearning.unlearners.readings import Reading
 
     check(request)
     generator = np.random.default_rng(request.seed)
     pool, held = np.array_split(generator.permutation(len(request.unseen)), 2)
     match = Match(learner, request, pool, settings.dual)
-    kept = torch.cat([request.retain, request.unseen[torch.from_numpy(held)]])
-    original = learner.remember(kept)
+    texts = (request.retain, settings.kept_rows), (request.unseen[held], settings.unseen_rows)
+    kept = [(rows, learner.remember(rows), count) for rows, count in texts if count]
+    weight = settings.anchor / settings.positions
+    share = settings.positions / (settings.kept_rows + settings.unseen_rows)
     peak = settings.rate * learner.learning_rate
     yield "before"
     for step in range(settings.steps):
         if step % REFRESH == 0:
             match.measure(learner)
-        chosen, at = draw(generator, len(request.retain), kept.shape, settings)
-        anchor = Reading(kept[chosen], ("divergence",), original[chosen], at=at)
+        terms = [(Reading(request.forget, VIEWS), match)]
+        for rows, original, count in kept:
+            chosen, at = draw(generator, rows.shape, count, round(share * count))
+            reading = Reading(rows[chosen], ("divergence",), original[chosen], at=at)
+            terms.append((reading, lambda views: weight * views.divergence.sum()))
         learner.learning_rate = peak * schedule(step, settings.steps)
-        learner.step(
-            (Reading(request.forget, VIEWS), match),
-            (anchor, lambda views: settings.anchor * views.divergence.mean()),
-        )
+        learner.step(*terms)
         if step + 1 < settings.steps:
             yield "matching"
     return "matching"
@@ -140,7 +140,7 @@ def check(request: Request) -> None:
         )
     if not len(request.retain):
         raise InputError("twin: no text to be kept; set unlearning.retain above 0")
-    rows = (request.forget, request.unseen, request.retain)
+    rows = (request.forget, request.unseen)
     lengths = {row.shape[1] if isinstance(row, torch.Tensor) else None for row in rows}
     if None in lengths or len(lengths) > 1:
         raise InputError("twin: sequences of several lengths have no twins; cut all to one length")
@@ -156,32 +156,19 @@ def schedule(step: int, steps: int) -> float:
 
 
 def draw(
-    generator: np.random.Generator, ordinary: int, shape: tuple[int, int], settings: Settings
+    generator: np.random.Generator, shape: tuple[int, int], rows: int, positions: int
 ) -> tuple[Tensor, Tensor]:
-    """What the anchor of one step looks at.
-
-    Args:
-        generator: draws.
-        ordinary: how many of the rows are ordinary text; they stand before the unseen ones.
-        shape: (K, T) of the rows.
-        settings: how many rows and positions to draw, as far as there are so many.
+    """What the anchor looks at in one step: at most so many rows, and positions among them.
 
     Returns:
-        Indices of rows (n,), and which of their predicted tokens (n, T-1) bool.
+        Indices of rows (n,) of a table of `shape` (N, T), and which of their predicted tokens,
+        (n, T-1) bool.
     """
     import torch
 
-    def some(count: int, wanted: int) -> np.ndarray:
-        return generator.choice(count, min(count, wanted), replace=False)
-
-    chosen = np.concatenate(
-        [
-            some(ordinary, settings.kept_rows),
-            ordinary + some(shape[0] - ordinary, settings.unseen_rows),
-        ]
-    )
+    chosen = generator.choice(shape[0], min(shape[0], rows), replace=False)
     at = np.zeros((len(chosen), shape[1] - 1), dtype=bool)
-    at.flat[some(at.size, settings.positions)] = True
+    at.flat[generator.choice(at.size, min(at.size, positions), replace=False)] = True
     return torch.from_numpy(chosen), torch.from_numpy(at)
 
 
