@@ -10,8 +10,21 @@ METHODS = {
     "sga": "SGA",
     "ta": "TA",
     "tau": "TAU",
+    "ga_kl": "GA + KL",
+    "sga_kl": "SGA + KL",
+    "grad_diff": "GradDiff",
+    "npo": "NPO",
+    "simnpo": "SimNPO",
+    "undial": "UNDIAL",
+    "ihl": "IHL",
+    "wga": "WGA",
+    "satimp": "SatImp",
+    "max_entropy": "ME",
+    "rmu": "RMU",
+    "baldro": "GA, weighted as in BalDRO",
     "sga_each": "SGA-each (ours)",
     "ta_then_sga": "TA→SGA (ours)",
+    "twin": "Twin (ours)",
 }
 """Display names of the registered rows, in the order of every table and legend."""
 

@@ -8,20 +8,26 @@ comes back from each yield is g, the memorization of every forget-set sequence a
 (F,) array, in the order of `request.forget`. The driver decides when to stop, so a method never
 ends by itself.
 
+A file may also hold `RETAIN`, the published term on text to keep (`RetainSettings`), which every
+step adds unless the config says otherwise; `RETAIN_KINDS`, if not every kind of that term goes with
+the method; and `NEEDS_RETAIN = True`, if the method itself trains on rows to retain.
+
 There is no list to keep: a new file is a new method. The config check reads `Settings` of the
 methods in use before anything runs, so these files import torch for type checkers only, or inside
 their functions.
 """
 
 import importlib
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from unlearning.jobs.errors import InputError, nearest
 from unlearning.settings import build
+from unlearning.settings.unlearning import RetainSettings, UnlearnerSettings
 
-BESIDE = {"__init__", "driver", "learner", "readings", "request"}
+BESIDE = {"__init__", "driver", "learner", "readings", "request", "retain"}
 """Files that are no method: what a method may do to a model, what is asked of it, who drives it."""
 
 
@@ -49,3 +55,58 @@ def settings_of(method: str, label: str, values: dict[str, Any]) -> Any:
             value of the wrong type.
     """
     return build(values, load(method).Settings, f"unlearners.{label}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A block under `unlearners` of the config, checked.
+
+    Attributes:
+        method: name of the unlearner.
+        settings: its `Settings`.
+        stop: the stop rule, "mean" or "each".
+        learning_rate: the block's own, or None.
+        retain: the term that every step adds on text to keep, or None.
+        needs_retain: whether there must be rows to retain.
+    """
+
+    method: str
+    settings: Any
+    stop: str
+    learning_rate: float | None
+    retain: RetainSettings | None
+    needs_retain: bool
+
+
+def plan(label: str, block: dict[str, Any]) -> Plan:
+    """Read the config block named `label`.
+
+    Raises:
+        InputError: a key or a value that does not fit, in what all methods share or in the
+            method's own settings; a term on text to keep that does not go with the method.
+    """
+    where = f"unlearners.{label}"
+    if block.get("stop", "mean") not in ("mean", "each"):
+        raise InputError(
+            f"{where}.stop: '{block['stop']}' is no stop rule; choose 'mean' or 'each'"
+        )
+    every = UnlearnerSettings.__dataclass_fields__
+    shared = build({key: block[key] for key in every if key in block}, UnlearnerSettings, where)
+    module = load(shared.method)
+    retain = shared.retain if "retain" in block else getattr(module, "RETAIN", None)
+    kinds = getattr(module, "RETAIN_KINDS", ("kl", "nll"))
+    if retain is not None and retain.kind not in kinds:
+        raise InputError(
+            f"{where}.retain.kind: '{retain.kind}' does not go with {shared.method}; choose"
+            f" {' or '.join(kinds)}"
+        )
+    return Plan(
+        method=shared.method,
+        settings=settings_of(
+            shared.method, label, {key: block[key] for key in block if key not in every}
+        ),
+        stop=shared.stop,
+        learning_rate=shared.learning_rate,
+        retain=retain,
+        needs_retain=retain is not None or getattr(module, "NEEDS_RETAIN", False),
+    )

@@ -11,8 +11,10 @@ from transformers import PreTrainedModel
 from unlearning import unlearners
 from unlearning.jobs.progress import progress
 from unlearning.memorization.scoring import extraction_likelihood, score_tokens
+from unlearning.settings.unlearning import RetainSettings
 from unlearning.unlearners.learner import Learner
 from unlearning.unlearners.request import Request
+from unlearning.unlearners.retain import retaining
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def unlearn(
     max_epochs: int,
     precision: str = "fp32",
     checkpointing: bool = False,
+    retain: RetainSettings | None = None,
     label: str = "unlearning",
 ) -> Outcome:
     """Unlearn in place until the stop rule is met, the epochs run out, or the run diverges.
@@ -92,11 +95,14 @@ def unlearn(
         max_epochs: at most this many steps; published 150.
         precision: of the steps' matrix products, see `Learner`.
         checkpointing: see `Learner`.
+        retain: a term on the request's rows to retain, added to every step.
         label: shown beside the progress bar.
     """
     learner = Learner(
         model, learning_rate, micro_batch, precision=precision, checkpointing=checkpointing
     )
+    if retain is not None:
+        learner.every_step = retaining(learner, request, retain)
     steps = unlearners.load(method).unlearn(learner, request, settings)
     next(steps)
     status, phases, history = "cap", [], []
