@@ -204,18 +204,10 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
                 f" sequences of {length} tokens; lower it"
             )
     for label, block in config.unlearners.items():
-        own = {key: value for key, value in block.items() if key not in ("method", "stop")}
-        if "method" not in block:
-            raise InputError(f"config: unlearners.{label}: key 'method' is missing; add it")
-        ends = unlearners.ends(block["method"])
-        rules = ("mean", "each", "none") if ends else ("mean", "each")
-        if block.setdefault("stop", "none" if ends else "mean") not in rules:
-            raise InputError(
-                f"config: unlearners.{label}.stop: '{block['stop']}' is no stop rule"
-                f"{'' if ends else ' for a method without an end of its own'}; choose"
-                f" {', '.join(map(repr, rules[:-1]))} or '{rules[-1]}'"
-            )
-        unlearners.settings_of(block["method"], label, own)
+        plan = unlearners.plan(label, block)
+        block.setdefault("stop", plan.stop)
+        if plan.needs_retain:
+            _check_retain(label, config)
     plain = TypeAdapter(Config).dump_python(config, mode="json")
     plain["forget_sets"]["sizes"] = list(sizes)
     for name, block in plain["attacks"].items():
@@ -290,6 +282,21 @@ def _check_forget_sets(config: Config, pool: int | None) -> tuple[int, ...]:
             " one seed, or smaller sizes"
         )
     return sizes
+
+
+def _check_retain(label: str, config: Config) -> None:
+    """There are rows to retain for a method that trains on some, on every model."""
+    shared = config.unlearning.retain
+    if config.own is not None and config.own.background is None:
+        key = "own.background"
+    elif not all(model.unlearning.get("retain", shared) for model in config.models.values()):
+        key = "unlearning.retain"
+    else:
+        return
+    raise InputError(
+        f"config: unlearners.{label}: trains on text to keep, and there is none; give {key}, or"
+        " leave out the method, or its term on such text (retain: null)"
+    )
 
 
 def _check_tasks(config: Config) -> None:
