@@ -157,6 +157,15 @@ def test_a_method_that_needs_text_to_keep_says_so_before_anything_runs():
     check(config)
 
 
+def test_a_method_that_needs_text_to_keep_is_given_some_of_the_challenge():
+    config = paper()
+    config["unlearners"]["npo"] = {"method": "npo"}
+    check(copy.deepcopy(config))
+    config["challenge"]["background_share"] = 0
+    with pytest.raises(InputError, match=r"npo: .* give challenge.background_share"):
+        check(config)
+
+
 def test_a_term_on_text_to_keep_needs_a_file_of_it_among_your_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("forget", "unseen", "text"):

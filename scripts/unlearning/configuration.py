@@ -289,6 +289,10 @@ def _check_retain(label: str, config: Config) -> None:
     shared = config.unlearning.retain
     if config.own is not None and config.own.background is None:
         key = "own.background"
+    elif config.challenge and not (
+        config.challenge.background_share or config.challenge.background_rows
+    ):
+        key = "challenge.background_share"
     elif not all(model.unlearning.get("retain", shared) for model in config.models.values()):
         key = "unlearning.retain"
     else:
