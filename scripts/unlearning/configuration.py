@@ -250,7 +250,7 @@ def _pool_of(config: Config) -> int | None:
         return rows
     if config.forget_sets.sizes is not None:
         return None  # held to the sequences when these are made
-    folder = next(iter(config.models.values())).folder
+    folder = next((model.folder for model in config.models.values() if model.folder), None)
     if folder is None:
         raise InputError(
             "config: forget_sets.sizes: null is all sequences of the file, and with `window` or"
