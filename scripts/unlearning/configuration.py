@@ -51,7 +51,7 @@ class ModelSettings:
     folder: str | None = None
     """A folder with a causal language model: config.json, safetensors weights, tokenizer."""
 
-    parameters: int | None = Field(default=None, gt=0)
+    parameters: int | None = Field(default=None, gt=0, le=10**15)
     """How many it has: what a plan of the costs is made from when its weights are not at hand."""
 
     gpus: int = Field(default=1, ge=1)
