@@ -53,7 +53,7 @@ class ModelSettings:
     folder: str | None = None
     """A folder with a causal language model: config.json, safetensors weights, tokenizer."""
 
-    parameters: int | None = Field(default=None, gt=0)
+    parameters: int | None = Field(default=None, gt=0, le=10**15)
     """How many it has: what a plan of the costs is made from when its weights are not at hand."""
 
     gpus: int = Field(default=1, ge=1)
@@ -251,7 +251,7 @@ def _pool_of(config: Config) -> int | None:
         return rows
     if config.forget_sets.sizes is not None:
         return None  # held to the sequences when these are made
-    folder = next(iter(config.models.values())).folder
+    folder = next((model.folder for model in config.models.values() if model.folder), None)
     if folder is None:
         raise InputError(
             "config: forget_sets.sizes: null is all sequences of the file, and with `window` or"
