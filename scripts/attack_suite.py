@@ -1,8 +1,8 @@
 """Analyse the attack suite: effects per run and method beside the control's, the most exposed.
 
 Writes attack_suite_scores.parquet (values per sequence of the attacks that work on scores;
-probes.parquet holds the others), attack_suite_runs.parquet (effects per run), attack_exposed.csv
-and tables/attack_suite.csv.
+probes.parquet holds the others), attack_suite_runs.parquet (effects per run), attack_exposed.csv,
+tables/attack_suite.csv and tables/trust.csv.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from unlearning.analysis.attack_effects import (
     together,
 )
 from unlearning.analysis.tables import TableJob, read_rows, read_table
+from unlearning.analysis.trust import trust_table
 from unlearning.jobs.console import run
 from unlearning.jobs.files import write_csv, write_parquet
 from unlearning.settings import read_settings, settings_class
@@ -60,6 +61,8 @@ def main() -> None:
     write_parquet(runs, arguments.output / "attack_suite_runs.parquet")
     table = suite_table(runs, settings.tables)
     write_csv(table, arguments.output / "tables" / "attack_suite.csv")
+    trust = trust_table(membership, rows, settings.tables)
+    write_csv(trust, arguments.output / "tables" / "trust.csv")
     found = exposed(membership, rows, thresholds, settings.attack)
     write_csv(found, arguments.output / "attack_exposed.csv")
 
