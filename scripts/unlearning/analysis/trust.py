@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 
 from unlearning import attacks
 from unlearning.analysis.attack_effects import student
+from unlearning.analysis.tables import ALL
 from unlearning.attacks.membership import KEYS
 from unlearning.jobs.errors import InputError
 from unlearning.settings.analysis import TableSettings
@@ -35,7 +36,7 @@ RISES = {
 """Scores that the attacks which change a model measure again -> their measure of the rise."""
 CHANGING = ("relearning", "quantization")
 COLUMNS = [
-    "score", "attack", "faithfulness", "low", "high", "n",
+    "model", "forget_size", "score", "attack", "faithfulness", "low", "high", "n",
     *(f"{attack}{end}" for attack in CHANGING for end in ("", "_low", "_high", "_n")),
 ]  # fmt: skip
 
@@ -51,12 +52,12 @@ def trust_table(
         settings: confidence of the intervals.
 
     Returns:
-        Columns `COLUMNS`, the most faithful first. Rows for the scores of `SIGNS` (attack is ""),
-        and for the headline measure of each attack that looks at one model as it is. faithfulness
-        is a mean over models with Student's interval, n counts them; relearning and quantization
-        are means over cells (model x forget size) of the mean over methods and draws, for the
-        scores of `RISES` and the attack's first variant, NaN for the others. Without a control the
-        table is empty: there is no truth to hold a score against.
+        Columns `COLUMNS`, the most faithful first; model and forget_size are "all". Rows for the
+        scores of `SIGNS` (attack is ""), and for the headline measure of each attack that looks at
+        one model as it is. faithfulness is a mean over models with Student's interval, n counts
+        them; relearning and quantization are means over cells (model x forget size) of the mean
+        over methods and draws, for the scores of `RISES` and the attack's first variant, NaN for
+        the others. Without a control the table is empty: there is no truth to hold a score against.
 
     Raises:
         InputError: a score is missing.
@@ -99,9 +100,8 @@ def trust_table(
         names = {"mean": attack} | {end: f"{attack}_{end}" for end in ("low", "high", "n")}
         moved = moved.rename(columns=names).assign(attack="")
         table = table.merge(moved, on=["score", "attack"], how="left")
-    return table.sort_values("faithfulness", ascending=False, kind="stable", ignore_index=True)[
-        COLUMNS
-    ]
+    table = table.assign(model=ALL, forget_size=ALL)[COLUMNS]
+    return table.sort_values("faithfulness", ascending=False, kind="stable", ignore_index=True)
 
 
 def measures_one_model(attack: str) -> bool:
