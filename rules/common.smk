@@ -158,7 +158,7 @@ def origin_of(model):
     """Where an original model comes from, in words."""
     if model["hub"]:
         return f"{model['hub']} at {model['revision']}"
-    return model["folder"] or "trained from scratch in this run"
+    return model["folder"] or model["gguf"] or "trained from scratch in this run"
 
 
 def larger_first(wildcards):

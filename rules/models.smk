@@ -34,7 +34,7 @@ rule fetch_model:
         settings=lambda wildcards: as_json(
             **{
                 key: CONFIG["models"][wildcards.model][key]
-                for key in ("hub", "revision", "folder")
+                for key in ("hub", "revision", "folder", "gguf")
             }
         ),
     shell:

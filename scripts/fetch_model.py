@@ -25,6 +25,9 @@ class Settings:
     folder: str | None = None
     """Or the folder it is in."""
 
+    gguf: str | None = None
+    """Or the one file that holds all of it."""
+
 
 def main() -> None:
     """Take the model's files, and no others, into one folder."""
@@ -33,10 +36,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     arguments = parser.parse_args()
     settings = read_settings(arguments.settings, Settings)
-    source = settings.folder or settings.hub
+    source = settings.folder or settings.gguf or settings.hub
     with replacing(arguments.output) as scratch:
         if settings.folder:
             take(Path(settings.folder), scratch)
+        elif settings.gguf:
+            from unlearning.models.gguf import unpack_gguf  # imports torch
+
+            unpack_gguf(settings.gguf, scratch)
         else:
             download(settings.hub, settings.revision, scratch)
         for needed in ("config.json", "*.safetensors", "tokenizer*.json"):

@@ -50,6 +50,10 @@ class ModelSettings:
     folder: str | None = None
     """A folder with a causal language model: config.json, safetensors weights, tokenizer."""
 
+    gguf: str | None = None
+    """A GGUF file that holds a causal language model with its tokenizer; it is unpacked once, to
+    float32 weights."""
+
     parameters: int | None = Field(default=None, gt=0)
     """How many it has: what a plan of the costs is made from when its weights are not at hand."""
 
@@ -292,18 +296,20 @@ def _check_tasks(config: Config) -> None:
 
 def _check_model(where: str, model: ModelSettings, config: Config) -> None:
     """A model comes from one place, and reads the tokens that there are."""
-    given = [key for key in ("pretraining", "hub", "folder") if getattr(model, key) is not None]
+    given = [
+        key for key in ("pretraining", "hub", "folder", "gguf") if getattr(model, key) is not None
+    ]
     if len(given) != 1:
         raise InputError(
             f"{where}: has {' and '.join(given) or 'no origin'};"
-            " give one of pretraining, hub, folder"
+            " give one of pretraining, hub, folder, gguf"
         )
     if (model.hub is None) != (model.revision is None):
         raise InputError(f"{where}: hub and revision belong together; give the commit of the model")
     if config.own is not None and model.pretraining is not None:
         raise InputError(
             f"{where}: pretraining: own sequences come without text to train on, and are for models"
-            " that know them; give hub or folder"
+            " that know them; give hub, folder or gguf"
         )
     trained_tokenizer = config.corpus is not None or (
         config.challenge is not None and config.challenge.vocabulary is not None
