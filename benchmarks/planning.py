@@ -40,7 +40,7 @@ def main() -> None:
         subprocess.run(["snakemake", "-n", "--quiet", *files, "--directory", folder], check=True)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6
-    jobs = 3 * math.prod(grid.values())  # unlearn, evaluate, probe
+    jobs = 3 * math.prod(grid.values())  # unlearn, measure, attack
     print(f"{jobs} jobs and a few more: {seconds:.1f} CPU seconds, {megabytes:.0f} MB")
 
 

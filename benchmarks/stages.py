@@ -52,8 +52,8 @@ def stages(folder: Path) -> pd.DataFrame:
 def scored(results: Path, model: str) -> dict[str, int]:
     """By stage, how many sequences' extraction likelihood was measured for one model."""
     tables = {
-        "score_original": [results / "original" / model / "scores.parquet"],
-        "evaluate": sorted((results / "unlearned" / model).rglob("scores.parquet")),
+        "measure_original": [results / "original" / model / "scores.parquet"],
+        "measure_unlearned": sorted((results / "unlearned" / model).rglob("scores.parquet")),
     }
     return {
         stage: sum(int(pd.read_parquet(path)["el"].notna().sum()) for path in paths)

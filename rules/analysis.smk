@@ -46,46 +46,22 @@ PAGES = [path for path in TABLES if not path.endswith("per_run.csv")]
 CONFIG_FILES = [os.path.relpath(path) for path in workflow.config_settings.configfiles]
 
 
-rule attack:
+rule analyse_attacks:
     input:
-        code=code("attack.py"),
+        code=code("analyse_attacks.py", attacks.modules(CONFIG["attacks"])),
         membership=f"{RESULTS}/membership.parquet",
-    output:
-        f"{RESULTS}/attack_runs.parquet",
-    log:
-        f"{LOGS}/attack.log",
-    benchmark:
-        f"{LOGS}/benchmarks/attack.tsv"
-    conda:
-        "../envs/analysis.yaml"
-    threads: 1
-    resources:
-        mem_mb=grown(2000),
-        runtime=grown(30),
-    params:
-        script=script("attack.py"),
-        settings=as_json(**CONFIG["attack"]),
-        folder=folder_of,
-    shell:
-        "python {params.script} --membership {input.membership} --settings {params.settings:q}"
-        " --output {params.folder} > {log} 2>&1"
-
-
-rule attack_suite:
-    input:
-        code=code("attack_suite.py", attack_files(CONFIG["attacks"])),
-        membership=f"{RESULTS}/membership.parquet",
-        probes=f"{RESULTS}/probes.parquet",
+        values=f"{RESULTS}/attack_values.parquet",
         thresholds=f"{RESULTS}/thresholds.csv",
     output:
-        runs=f"{RESULTS}/attack_suite_runs.parquet",
-        scores=f"{RESULTS}/attack_suite_scores.parquet",
+        runs=f"{RESULTS}/attack_runs.parquet",
+        scores=f"{RESULTS}/attack_score_values.parquet",
+        effects=f"{RESULTS}/attack_effects.parquet",
         exposed=f"{RESULTS}/attack_exposed.csv",
         table=SUITE,
     log:
-        f"{LOGS}/attack_suite.log",
+        f"{LOGS}/analyse_attacks.log",
     benchmark:
-        f"{LOGS}/benchmarks/attack_suite.tsv"
+        f"{LOGS}/benchmarks/analyse_attacks.tsv"
     conda:
         "../envs/analysis.yaml"
     threads: 1
@@ -93,15 +69,15 @@ rule attack_suite:
         mem_mb=grown(2000),
         runtime=grown(30),
     params:
-        script=script("attack_suite.py"),
+        script=script("analyse_attacks.py"),
         settings=as_json(
             attacks=CONFIG["attacks"],
-            attack=CONFIG["attack"],
+            analysis=CONFIG["attack_analysis"],
             tables=CONFIG["tables"] | {"models": MODELS},
         ),
         folder=folder_of,
     shell:
-        "python {params.script} --membership {input.membership} --probes {input.probes}"
+        "python {params.script} --membership {input.membership} --values {input.values}"
         " --thresholds {input.thresholds} --settings {params.settings:q}"
         " --output {params.folder} > {log} 2>&1"
 
@@ -113,7 +89,7 @@ rule make_tables:
         memorization=f"{RESULTS}/memorization.parquet",
         membership=f"{RESULTS}/membership.parquet",
         attack_runs=f"{RESULTS}/attack_runs.parquet",
-        suite_runs=f"{RESULTS}/attack_suite_runs.parquet",
+        attack_effects=f"{RESULTS}/attack_effects.parquet",
         utility=f"{RESULTS}/utility.parquet",
         runs=f"{RESULTS}/runs.parquet",
         thresholds=f"{RESULTS}/thresholds.csv",
@@ -136,7 +112,7 @@ rule make_tables:
     shell:
         "python {params.script} --sequences {input.sequences} --memorization {input.memorization}"
         " --membership {input.membership} --attack-runs {input.attack_runs}"
-        " --suite-runs {input.suite_runs} --utility {input.utility} --runs {input.runs}"
+        " --attack-effects {input.attack_effects} --utility {input.utility} --runs {input.runs}"
         " --thresholds {input.thresholds}"
         " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
 
@@ -252,7 +228,7 @@ rule record_provenance:
 
 rule draw_figures:
     input:
-        code=code("draw_figures.py", attack_files(CONFIG["attacks"])),
+        code=code("draw_figures.py", attacks.modules(CONFIG["attacks"])),
         sequences=f"{RESULTS}/sequences.parquet",
         memorization=f"{RESULTS}/memorization.parquet",
         membership=f"{RESULTS}/membership.parquet",

@@ -13,7 +13,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
-from unlearning import attacks
+from unlearning import attacks, unlearners
 from unlearning.configuration import check, source_of
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import replacing
@@ -169,24 +169,18 @@ def larger_first(wildcards):
 def methods_of(wildcards):
     """Library files of the unlearners in a batch: an edited one reruns its own jobs only."""
     labels = {label for _, label, _ in BATCHES[wildcards.batch]}
-    methods = {CONFIG["unlearners"][label]["method"] for label in labels}
-    return tuple(f"unlearning.unlearners.{method}" for method in sorted(methods))
+    return unlearners.modules(CONFIG["unlearners"][label]["method"] for label in labels)
 
 
 # attacks of the suite that work on models; the others work on scores, in the analysis
-PROBES = {name: block for name, block in CONFIG["attacks"].items() if attacks.probing(name)}
+MODEL_ATTACKS = {name: block for name, block in CONFIG["attacks"].items() if attacks.on_model(name)}
 
 
-def attack_files(names):
-    """Modules of attacks: an edited one reruns what uses it."""
-    return tuple(f"unlearning.attacks.{name}" for name in sorted(names))
-
-
-def probe_settings(wildcards):
-    """Settings of the probing attacks on one model; those that train take its learning rate."""
+def target_settings(wildcards):
+    """Settings of the attacks on one model; those that train take its learning rate."""
     shared = CONFIG["unlearning"] | CONFIG["models"][wildcards.model]["unlearning"]
     return {
-        "attacks": PROBES,
+        "attacks": MODEL_ATTACKS,
         "suffix": CONFIG["measurement"]["extraction_suffix"],
         "learning_rate": shared["learning_rate"],
         "micro_batch": shared["micro_batch"],

@@ -84,9 +84,9 @@ if CACHING:
     workflow.get_rule("pretrain")._benchmark = None
 
 
-rule score_original:
+rule measure_original:
     input:
-        code=code("score_original.py", beside=ENGINE),
+        code=code("measure_original.py", beside=ENGINE),
         original=f"{RESULTS}/models/{{model}}",
         control=control_of,
         sequences=f"{RESULTS}/sequences.parquet",
@@ -96,9 +96,9 @@ rule score_original:
         utility=f"{RESULTS}/original/{{model}}/utility.parquet",
         thresholds=f"{RESULTS}/original/{{model}}/thresholds.csv",
     log:
-        f"{LOGS}/score_original/{{model}}.log",
+        f"{LOGS}/measure_original/{{model}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/score_original/{{model}}.tsv"
+        f"{LOGS}/benchmarks/measure_original/{{model}}.tsv"
     priority: larger_first
     retries: 1
     conda:
@@ -109,32 +109,33 @@ rule score_original:
         mem_mb=memory_of,
         runtime=minutes_of,
     params:
-        script=script("score_original.py"),
+        script=script("measure_original.py"),
         control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
         settings=as_json(
             **CONFIG["measurement"], band_quantiles=CONFIG["forgetting"]["band_quantiles"]
         ),
+        work=f"{RESULTS}/.work/measure_original/{{model}}",
     shell:
         "python {params.script} --original {input.original} {params.control}"
         " --name {wildcards.model} --sequences {input.sequences} --tasks {input.corpus}/tasks"
-        " --settings {params.settings:q} --scores {output.scores} --utility {output.utility}"
-        " --thresholds {output.thresholds} --gpus {resources.gpu} --threads {threads}"
+        " --settings {params.settings:q} --work {params.work} --scores {output.scores}"
+        " --utility {output.utility} --thresholds {output.thresholds} --gpus {resources.gpu} --threads {threads}"
         " > {log} 2>&1"
 
 
-rule probe_original:
+rule attack_original:
     input:
-        code=code("probe_original.py", attack_files(PROBES)),
+        code=code("attack_original.py", attacks.modules(MODEL_ATTACKS)),
         original=f"{RESULTS}/models/{{model}}",
         control=control_of,
         sequences=f"{RESULTS}/sequences.parquet",
         forget_sets=f"{RESULTS}/forget_sets.parquet",
     output:
-        f"{RESULTS}/original/{{model}}/probes.parquet",
+        f"{RESULTS}/original/{{model}}/attack_values.parquet",
     log:
-        f"{LOGS}/probe_original/{{model}}.log",
+        f"{LOGS}/attack_original/{{model}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/probe_original/{{model}}.tsv"
+        f"{LOGS}/benchmarks/attack_original/{{model}}.tsv"
     priority: larger_first
     retries: 1
     conda:
@@ -145,10 +146,10 @@ rule probe_original:
         mem_mb=memory_of,
         runtime=minutes_of,
     params:
-        script=script("probe_original.py"),
+        script=script("attack_original.py"),
         control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
-        settings=lambda wildcards: as_json(**probe_settings(wildcards)),
-        work=f"{RESULTS}/.work/probe_original/{{model}}",
+        settings=lambda wildcards: as_json(**target_settings(wildcards)),
+        work=f"{RESULTS}/.work/attack_original/{{model}}",
     shell:
         "python {params.script} --original {input.original} {params.control}"
         " --name {wildcards.model} --tokenizer {input.original} --sequences {input.sequences}"

@@ -1,4 +1,4 @@
-"""Unlearn, evaluate and attack what came out, and collect the tables of all jobs."""
+"""Unlearn, measure and attack what came out, and collect the tables of all jobs."""
 
 
 rule unlearn:
@@ -41,9 +41,9 @@ rule unlearn:
         " --gpus {params.gpus} --threads {threads} > {log} 2>&1"
 
 
-rule evaluate:
+rule measure_unlearned:
     input:
-        code=code("evaluate.py", beside=ENGINE),
+        code=code("measure_unlearned.py", beside=ENGINE),
         checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
         sequences=f"{RESULTS}/sequences.parquet",
         corpus=f"{RESULTS}/corpus",
@@ -52,9 +52,9 @@ rule evaluate:
         scores=f"{RESULTS}/unlearned/{{model}}/{{batch}}/scores.parquet",
         utility=f"{RESULTS}/unlearned/{{model}}/{{batch}}/utility.parquet",
     log:
-        f"{LOGS}/evaluate/{{model}}/{{batch}}.log",
+        f"{LOGS}/measure_unlearned/{{model}}/{{batch}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/evaluate/{{model}}/{{batch}}.tsv"
+        f"{LOGS}/benchmarks/measure_unlearned/{{model}}/{{batch}}.tsv"
     priority: larger_first
     retries: 1
     conda:
@@ -65,11 +65,11 @@ rule evaluate:
         mem_mb=memory_of,
         runtime=minutes_of,
     params:
-        script=script("evaluate.py"),
+        script=script("measure_unlearned.py"),
         settings=lambda wildcards: as_json(**CONFIG["measurement"], cells=BATCHES[wildcards.batch]),
         # made before the checkpoints were: a further input of thousands of jobs would cost planning
         tokenizer=f"{RESULTS}/models/{{model}}",
-        work=f"{RESULTS}/.work/evaluate/{{model}}/{{batch}}",
+        work=f"{RESULTS}/.work/measure_unlearned/{{model}}/{{batch}}",
     shell:
         "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
         " --tokenizer {params.tokenizer} --sequences {input.sequences}"
@@ -79,18 +79,18 @@ rule evaluate:
         " --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
 
 
-rule probe:
+rule attack_unlearned:
     input:
-        code=code("probe.py", attack_files(PROBES)),
+        code=code("attack_unlearned.py", attacks.modules(MODEL_ATTACKS)),
         checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
         sequences=f"{RESULTS}/sequences.parquet",
         forget_sets=f"{RESULTS}/forget_sets.parquet",
     output:
-        f"{RESULTS}/unlearned/{{model}}/{{batch}}/probes.parquet",
+        f"{RESULTS}/unlearned/{{model}}/{{batch}}/attack_values.parquet",
     log:
-        f"{LOGS}/probe/{{model}}/{{batch}}.log",
+        f"{LOGS}/attack_unlearned/{{model}}/{{batch}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/probe/{{model}}/{{batch}}.tsv"
+        f"{LOGS}/benchmarks/attack_unlearned/{{model}}/{{batch}}.tsv"
     priority: larger_first
     retries: 1
     conda:
@@ -101,13 +101,13 @@ rule probe:
         mem_mb=memory_of,
         runtime=minutes_of,
     params:
-        script=script("probe.py"),
+        script=script("attack_unlearned.py"),
         settings=lambda wildcards: as_json(
-            **probe_settings(wildcards), cells=BATCHES[wildcards.batch]
+            **target_settings(wildcards), cells=BATCHES[wildcards.batch]
         ),
         # made before the checkpoints were: a further input of thousands of jobs would cost planning
         tokenizer=f"{RESULTS}/models/{{model}}",
-        work=f"{RESULTS}/.work/probe/{{model}}/{{batch}}",
+        work=f"{RESULTS}/.work/attack_unlearned/{{model}}/{{batch}}",
     shell:
         "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
         " --tokenizer {params.tokenizer} --sequences {input.sequences}"
@@ -124,10 +124,10 @@ rule collect:
         # planned in less time and memory
         original=expand(f"{RESULTS}/original/{{model}}/scores.parquet", model=MODELS),
         scores=expand(f"{RESULTS}/unlearned/{{job}}/scores.parquet", job=UNLEARNED),
-        probes=(
-            expand(f"{RESULTS}/original/{{model}}/probes.parquet", model=MODELS)
-            + expand(f"{RESULTS}/unlearned/{{job}}/probes.parquet", job=UNLEARNED)
-            if PROBES
+        values=(
+            expand(f"{RESULTS}/original/{{model}}/attack_values.parquet", model=MODELS)
+            + expand(f"{RESULTS}/unlearned/{{job}}/attack_values.parquet", job=UNLEARNED)
+            if MODEL_ATTACKS
             else []
         ),
     output:
@@ -137,7 +137,7 @@ rule collect:
         history=f"{RESULTS}/history.parquet",
         runs=f"{RESULTS}/runs.parquet",
         thresholds=f"{RESULTS}/thresholds.csv",
-        probes=f"{RESULTS}/probes.parquet",
+        values=f"{RESULTS}/attack_values.parquet",
     log:
         f"{LOGS}/collect.log",
     benchmark:
@@ -152,13 +152,13 @@ rule collect:
         script=script("collect.py"),
         models=MODELS,
         batches=list(BATCHES),
-        probed="--probed" if PROBES else "",
+        attacked="--attacked" if MODEL_ATTACKS else "",
         folder=folder_of,
     shell:
         "python {params.script} --sequences {input.sequences}"
         " --forget-sets {input.forget_sets} --original {params.folder}/original"
         " --unlearned {params.folder}/unlearned --models {params.models} --batches {params.batches}"
-        " {params.probed} --output {params.folder} > {log} 2>&1"
+        " {params.attacked} --output {params.folder} > {log} 2>&1"
 
 
 rule keep_models:

@@ -23,7 +23,7 @@ MEMBERSHIP = [
     *KEYS, "sequence_id", "split", "half",
     "ma", "el", "loss", "suffix_loss", "verbatim_run", "min_k", "min_k_plus_plus", "extracted",
 ]  # fmt: skip
-PROBES = [*KEYS, "attack", "variant", "measure", "sequence_id", "split", "value"]
+ATTACK_VALUES = [*KEYS, "attack", "variant", "measure", "sequence_id", "split", "value"]
 UTILITY = [*KEYS, "task", "kind", "item", "value", "weight"]
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--unlearned", type=Path, required=True, help="folder of the jobs' tables")
     parser.add_argument("--models", nargs="+", required=True, help="a folder in each of the two")
     parser.add_argument("--batches", nargs="+", required=True, help="unlearned/<model>/<batch>")
-    parser.add_argument("--probed", action="store_true", help="probes.parquet is among the tables")
+    parser.add_argument("--attacked", action="store_true", help="models were attacked")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     arguments = parser.parse_args()
     sequences = read_sequences(arguments.sequences)
@@ -78,9 +78,9 @@ def main() -> None:
     utility = pd.concat([before, together(jobs, "utility")], ignore_index=True)
     history = together(jobs, "history").sort_values([*KEYS, "epoch", "sequence_id"])
     runs = together(jobs, "runs").sort_values(KEYS)
-    probes = pd.DataFrame(columns=PROBES)
-    if arguments.probed:
-        probes = together([*originals, *jobs], "probes").sort_values(KEYS, kind="stable")
+    values = pd.DataFrame(columns=ATTACK_VALUES)
+    if arguments.attacked:
+        values = together([*originals, *jobs], "attack_values").sort_values(KEYS, kind="stable")
     thresholds = pd.concat([pd.read_csv(folder / "thresholds.csv") for folder in originals])
 
     scores = scores.sort_values([*KEYS, "sequence_id"], ignore_index=True)
@@ -95,7 +95,7 @@ def main() -> None:
     )
     write_parquet(history, arguments.output / "history.parquet")
     write_parquet(runs, arguments.output / "runs.parquet")
-    write_parquet(probes, arguments.output / "probes.parquet")
+    write_parquet(values, arguments.output / "attack_values.parquet")
     write_csv(thresholds.sort_values("model"), arguments.output / "thresholds.csv")
 
 

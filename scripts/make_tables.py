@@ -31,18 +31,20 @@ def main() -> None:
     names = ("sequences", "memorization", "membership", "attack-runs", "utility", "runs")
     for name in names:
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"{name} (parquet)")
-    parser.add_argument("--suite-runs", type=Path, required=True, help="effects of the suite")
+    parser.add_argument("--attack-effects", type=Path, required=True, help="effects of attacks")
     parser.add_argument("--thresholds", type=Path, required=True, help="thresholds per model")
     parser.add_argument("--settings", default="{}", help="JSON, see the class Settings")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     arguments = parser.parse_args()
     settings = read_settings(arguments.settings, Settings)
     rows = {name: tables.read_rows(getattr(arguments, name.replace("-", "_"))) for name in names}
-    suite_runs = pd.read_parquet(arguments.suite_runs)  # empty where no attack of the suite is on
+    attack_effects = pd.read_parquet(
+        arguments.attack_effects
+    )  # empty where no attack of the suite is on
     thresholds = tables.read_table(arguments.thresholds)
     tasks = tables.task_values(rows["utility"])
     memorization, membership = rows["memorization"], rows["membership"]
-    learned = learned_success(suite_runs)
+    learned = learned_success(attack_effects)
     attack_runs = pd.concat([rows["attack-runs"], learned], ignore_index=True)
     per_run = tables.per_run(
         memorization, membership, attack_runs, tasks, rows["runs"], thresholds, settings

@@ -2,12 +2,11 @@
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 
 from unlearning.data.challenge.parts import prepare
-from unlearning.jobs.console import add_threads, limit_threads, run
+from unlearning.jobs.console import PREPARED, add_paths, add_threads, limit_threads, run
 from unlearning.jobs.files import write_parquet
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.challenge import ChallengeSettings
@@ -34,12 +33,7 @@ def main() -> None:
     """Read mirror or network, then write the folder and the two tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
-    parser.add_argument(
-        "--published-sets", type=Path, required=True, help="table: seed, position, doc_id"
-    )
-    parser.add_argument("--sequences", type=Path, required=True, help="table of sequences to write")
-    parser.add_argument("--forget-sets", type=Path, required=True, help="forget sets to write")
-    parser.add_argument("--corpus", type=Path, required=True, help="folder to write")
+    add_paths(parser, published_sets="table: seed, position, doc_id", **PREPARED)
     add_threads(parser)
     arguments = parser.parse_args()
     limit_threads(arguments.threads)

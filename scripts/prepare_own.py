@@ -5,7 +5,7 @@ from pathlib import Path
 
 from unlearning.data.corpus.tokens import APART
 from unlearning.data.own.parts import prepare
-from unlearning.jobs.console import add_threads, limit_threads, run
+from unlearning.jobs.console import PREPARED, add_paths, add_threads, limit_threads, run
 from unlearning.jobs.files import write_json, write_parquet
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.own import OwnSettings
@@ -33,10 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
     parser.add_argument("--models", type=Path, nargs="+", required=True, help="model folders")
-    parser.add_argument("--sequences", type=Path, required=True, help="table of sequences to write")
-    parser.add_argument("--forget-sets", type=Path, required=True, help="forget sets to write")
-    parser.add_argument("--corpus", type=Path, required=True, help="folder to write")
-    parser.add_argument("--files", type=Path, required=True, help="what was read, JSON to write")
+    add_paths(parser, **PREPARED, files="what was read, JSON to write")
     add_threads(parser)
     arguments = parser.parse_args()
     limit_threads(arguments.threads)

@@ -6,7 +6,7 @@ A model too large for one GPU is spread over several: start this with `torchrun`
 import argparse
 import shutil
 import time
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,10 @@ import torch
 
 from unlearning import unlearners
 from unlearning.data.sequences import forget_set, read_sequences
-from unlearning.jobs import parts
 from unlearning.jobs.cells import Cell
-from unlearning.jobs.console import add_threads, limit_threads, run
+from unlearning.jobs.console import add_paths, limit_threads, model_job, run
 from unlearning.jobs.files import link, replacing, write_parquet
-from unlearning.jobs.locks import work_alone
+from unlearning.jobs.parts import Made, fingerprint, work_through
 from unlearning.jobs.sources import sources
 from unlearning.memorization.forgetting import Band
 from unlearning.memorization.rows import tokens_of
@@ -29,6 +28,19 @@ from unlearning.settings import read_settings, settings_class
 from unlearning.settings.unlearning import UnlearningSettings
 from unlearning.unlearners.driver import StopRule, phase_lengths, unlearn
 from unlearning.unlearners.request import Request
+
+INPUTS = {
+    "model": "folder of the original model",
+    "sequences": "table of sequences",
+    "forget_sets": "table of forget sets",
+    "background": "rows to retain, .npy",
+    "thresholds": "the model's thresholds",
+}
+OUTPUTS = {
+    "checkpoints": "folder of models to write",
+    "history": "table of all epochs to write",
+    "runs": "table of runs to write",
+}
 
 
 @settings_class
@@ -45,10 +57,8 @@ class Settings(UnlearningSettings):
     """n of EL_n."""
 
 
-def unlearn_cell(
-    cell: Cell, settings: Settings, arguments: argparse.Namespace
-) -> tuple[Any, pd.DataFrame, dict[str, Any]]:
-    """Run one cell: the unlearned model, its history and its record."""
+def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> Made:
+    """Run one cell: its history, its record, the unlearned model."""
     size, label, seed = cell
     keys = cell.keys(arguments.name)
     device = device_for(arguments.gpus)
@@ -108,68 +118,41 @@ def unlearn_cell(
         "precision": settings.precision,
         "processes": sharding.processes(),
     }
-    return model, history, record
+    save = partial(model.save_pretrained, state_dict=sharding.whole_weights(model))
+    return Made({"history": history, "run": pd.DataFrame([record])}, save)
 
 
 def main() -> None:
-    """Run the cells one by one; finished ones wait in the side folder until all are done."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="folder of the original model")
-    parser.add_argument("--name", required=True, help="the model's name in the results")
-    parser.add_argument("--sequences", type=Path, required=True, help="table of sequences")
-    parser.add_argument("--forget-sets", type=Path, required=True, help="table of forget sets")
-    parser.add_argument("--background", type=Path, required=True, help="rows to retain, .npy")
-    parser.add_argument("--thresholds", type=Path, required=True, help="the model's thresholds")
-    parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
-    parser.add_argument("--work", type=Path, required=True, help="side folder for finished cells")
-    parser.add_argument("--checkpoints", type=Path, required=True, help="folder of models to write")
-    parser.add_argument("--history", type=Path, required=True, help="table of all epochs to write")
-    parser.add_argument("--runs", type=Path, required=True, help="table of runs to write")
-    parser.add_argument("--gpus", type=int, default=0, help="0: on the CPU; 1: on a GPU")
-    add_threads(parser)
+    """Unlearn the cells one by one."""
+    parser = model_job(__doc__, **INPUTS)
+    add_paths(parser, **OUTPUTS)
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
-    first = sharding.rank() == 0
-    if first:
-        work_alone(arguments.work)
     settings = read_settings(arguments.settings, Settings)
 
-    inputs = ("model", "sequences", "forget_sets", "background", "thresholds")
-    methods = {block["method"] for block in settings.unlearners.values()}
-    code = sources("unlearn.py", tuple(f"unlearning.unlearners.{name}" for name in methods))
-    key = parts.fingerprint(
-        arguments.settings, [*(getattr(arguments, name) for name in inputs), *code]
-    )
+    inputs = [getattr(arguments, name) for name in INPUTS]
+    methods = unlearners.modules(block["method"] for block in settings.unlearners.values())
+    key = fingerprint(arguments.settings, [*inputs, *sources("unlearn.py", methods)])
+    cells = {cell.name: cell for cell in settings.cells}
     sharding.join(device_for(arguments.gpus))
-    if not first:  # the first process clears away what is of other inputs
-        sharding.wait()
-    done = parts.Parts(arguments.work, key)
-    if first:
-        sharding.wait()
-    for cell in settings.cells:
-        finished = done.has(cell.name)
-        sharding.wait()  # all have looked before the first writes
-        if not finished:
-            model, history, record = unlearn_cell(cell, settings, arguments)
-            weights = sharding.whole_weights(model)
-            if first:
-                with replacing(done.path(cell.name)) as scratch:
-                    model.save_pretrained(scratch, state_dict=weights)
-                    write_parquet(history, scratch / "history.parquet")
-                    write_parquet(pd.DataFrame([record]), scratch / "run.parquet")
-        sharding.wait()
+    done = work_through(
+        cells,
+        partial(unlearned, settings, arguments),
+        arguments.work,
+        key,
+        label=arguments.name,
+        first=sharding.rank() == 0,
+        meet=sharding.wait,
+    )
     sharding.leave()
-    if not first:
+    if sharding.rank():
         return
-
-    folders = [done.path(cell.name) for cell in settings.cells]
-    for table, path in (("history", arguments.history), ("run", arguments.runs)):
-        read = [pd.read_parquet(folder / f"{table}.parquet") for folder in folders]
-        write_parquet(pd.concat(read, ignore_index=True), path)
+    write_parquet(done.read("history", cells), arguments.history)
+    write_parquet(done.read("run", cells), arguments.runs)
     with replacing(arguments.checkpoints) as scratch:
         # linked, not moved: a kill before the last line must leave the finished cells in place
-        for folder in folders:
-            shutil.copytree(folder, scratch / folder.name, copy_function=link)
+        for name in cells:
+            shutil.copytree(done.path(name), scratch / name, copy_function=link)
     done.close()
 
 

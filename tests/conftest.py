@@ -11,7 +11,7 @@ from unlearning.figures import FIGURES
 
 ROWS = ("sequences", "memorization", "membership", "history")
 TABLES = (
-    "per_run", "gains", "utility", "solution_space", "candidates", "cost", "attack_suite",
+    "per_run", "gains", "utility", "solution_space", "candidates", "cost", "analyse_attacks",
 )  # fmt: skip
 
 
@@ -55,12 +55,11 @@ def analysis(tmp_path_factory, drawn_from) -> Path:
     shape = Shape(models=("small",), effects=effects, seeds=(0, 1), sizes=(4, 8), items=10)
     paths = write(home, make(shape))
     models = json.dumps({"models": ["small"]})
-    analyse("attack", membership=paths["membership"], settings='{"resamples": 10}', output=home)
     attacks = {"relearning": {}, "quantization": {}, "learned_attacker": {"repeats": 1}}
     analyse(
-        "attack_suite",
-        **{name: paths[name] for name in ("membership", "probes", "thresholds")},
-        settings=json.dumps({"attacks": attacks, "attack": {"resamples": 10}}),
+        "analyse_attacks",
+        **{name: paths[name] for name in ("membership", "values", "thresholds")},
+        settings=json.dumps({"attacks": attacks, "analysis": {"resamples": 10}}),
         output=home,
     )
     names = ("sequences", "memorization", "membership", "utility", "runs", "thresholds")
@@ -68,7 +67,7 @@ def analysis(tmp_path_factory, drawn_from) -> Path:
         "make_tables",
         **{name: paths[name] for name in names},
         attack_runs=home / "attack_runs.parquet",
-        suite_runs=home / "attack_suite_runs.parquet",
+        attack_effects=home / "attack_effects.parquet",
         settings=models,
         output=home / "tables",
     )

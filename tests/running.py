@@ -54,8 +54,8 @@ def same_results(left: Path, right: Path) -> None:
     assert len(names) > 5
     for name in set(names) - {"cost.csv"}:
         assert (left / "tables" / name).read_bytes() == (right / "tables" / name).read_bytes(), name
-    names = ("memorization", "history", "utility", "membership", "probes", "attack_runs")
-    for name in (*names, "attack_suite_scores", "attack_suite_runs"):
+    names = ("memorization", "history", "utility", "membership", "attack_values", "attack_runs")
+    for name in (*names, "attack_score_values", "attack_effects"):
         mine, theirs = (pd.read_parquet(run / f"{name}.parquet") for run in (left, right))
         pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
     assert (left / "claims.json").read_bytes() == (right / "claims.json").read_bytes()

@@ -142,7 +142,7 @@ def make(shape: Shape | None = None, seed: int = 0) -> dict[str, pd.DataFrame]:
         "forget_sets": forget_sets,
         "memorization": scores[memorization],
         "membership": scores.loc[scores["split"] != "retained", membership],
-        "probes": _probes(scores, rng),
+        "values": _values(scores, rng),
         "history": pd.concat(history, ignore_index=True),
         "runs": pd.DataFrame(runs),
         "utility": pd.concat(utility, ignore_index=True),
@@ -234,7 +234,7 @@ def _keyed(table: pd.DataFrame, part: set[str], keys: dict, label: str) -> pd.Da
     return table.assign(**keys, unlearner=label, split=split)
 
 
-def _probes(scores: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+def _values(scores: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Two attacks on models: what was unlearned returns by relearning, nothing by rounding."""
     judged = scores[(scores["split"] == "forget") | (scores["half"] == "attack")]
     known = ~judged["unlearner"].isin(["original", "control"]) & (judged["split"] == "forget")

@@ -54,7 +54,7 @@ def tables():
 @pytest.fixture(scope="module")
 def rows(tables):
     scores = scored(tables["membership"], BLOCKS)
-    return pd.concat([tables["probes"], scores], ignore_index=True)
+    return pd.concat([tables["values"], scores], ignore_index=True)
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from slurm_cluster import wait_for
 
 PATIENCE = 900  # seconds; a busy machine is no failure
 GPU_RULES = {
-    "pretrain": 2, "score_original": 1, "probe_original": 1, "unlearn": 2, "evaluate": 2,
-    "probe": 2,
+    "pretrain": 2, "measure_original": 1, "attack_original": 1,
+    "unlearn": 2, "measure_unlearned": 2, "attack_unlearned": 2,
 }  # fmt: skip
 CPU_RULES = dict.fromkeys(
-    ("make_corpus", "collect", "attack", "attack_suite", "make_tables", "draw_figures"), 1
+    ("make_corpus", "collect", "analyse_attacks", "make_tables", "draw_figures"), 1
 )
 
 

@@ -25,11 +25,11 @@ def results(analysis, drawn_from):
 
 
 def test_without_attacks_the_suite_s_files_are_there_and_its_figure_says_so(analysis, tmp_path):
-    write_parquet(pd.DataFrame(columns=ROW_COLUMNS), tmp_path / "probes.parquet")
+    write_parquet(pd.DataFrame(columns=ROW_COLUMNS), tmp_path / "attack_values.parquet")
     analyse(
-        "attack_suite",
+        "analyse_attacks",
         membership=analysis / "membership.parquet",
-        probes=tmp_path / "probes.parquet",
+        values=tmp_path / "attack_values.parquet",
         thresholds=analysis / "thresholds.csv",
         settings='{"attacks": {}}',
         output=tmp_path,
@@ -65,7 +65,7 @@ def test_a_second_run_makes_the_same_tables(analysis, tmp_path):
     analyse(
         "make_tables",
         **{name: analysis / f"{name}.parquet" for name in names},
-        suite_runs=analysis / "attack_suite_runs.parquet",
+        attack_effects=analysis / "attack_effects.parquet",
         thresholds=analysis / "thresholds.csv",
         settings=MODELS,
         output=tmp_path,
@@ -99,7 +99,7 @@ def test_figures_can_be_drawn_one_by_one(analysis, drawn_from, tmp_path):
 def test_the_analysis_is_tested_where_torch_is_refused(tmp_path):
     """What `analyse` promises: a script that needs torch fails there."""
     with pytest.raises(AssertionError, match="must not import torch"):
-        analyse("evaluate", help=[])
+        analyse("unlearn", help=[])
 
 
 def test_without_a_run_that_came_through_figures_say_so(results):

@@ -27,8 +27,8 @@ def test_the_papers_jobs_are_one_for_each_run(monkeypatch, paper):
     sizes, seeds = paper["forget_sets"]["sizes"], paper["forget_sets"]["seeds"]
     cells = len(paper["models"]) * len(sizes) * len(seeds) * len(paper["unlearners"])
     assert cells == 3 * 5 * 5 * 6
-    assert jobs["unlearn"] == jobs["evaluate"] == cells
-    assert jobs["fetch_model"] == jobs["score_original"] == 3
+    assert jobs["unlearn"] == jobs["measure_unlearned"] == cells
+    assert jobs["fetch_model"] == jobs["measure_original"] == 3
     assert jobs["prepare_challenge"] == jobs["make_tables"] == 1
     assert "pretrain" not in jobs
 

@@ -58,7 +58,7 @@ def test_every_script_explains_itself(script, monkeypatch, capsys):
 def test_the_analysis_imports_no_torch():
     program = (
         "import sys; sys.path.insert(0, 'scripts');"
-        "import attack, attack_suite, collect, draw_figures, draw_forget_sets, judge_claims;"
+        "import analyse_attacks, collect, draw_figures, draw_forget_sets, judge_claims;"
         "import make_tables, record_provenance, render_pages;"
         "print('torch' in sys.modules)"
     )
@@ -73,9 +73,9 @@ def test_the_demo_plans_the_whole_grid(tmp_path):
     assert done.returncode == 0, done.stdout
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
     assert counts["pretrain"] == "6"  # three models, three controls
-    assert counts["score_original"] == "3"
-    assert counts["unlearn"] == counts["evaluate"] == counts["probe"] == "9"
-    assert counts["probe_original"] == "3"
+    assert counts["measure_original"] == "3"
+    assert counts["unlearn"] == counts["measure_unlearned"] == counts["attack_unlearned"] == "9"
+    assert counts["attack_original"] == "3"
 
 
 def test_a_large_grid_is_one_job_per_cell(tmp_path):
@@ -85,9 +85,9 @@ def test_a_large_grid_is_one_job_per_cell(tmp_path):
     done = snakemake(folder, "-n", "--quiet", "rules", "--configfile", "large.yaml")
     assert done.returncode == 0, done.stdout
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
-    assert counts["unlearn"] == counts["evaluate"] == counts["probe"] == "210"
-    assert (counts["pretrain"], counts["score_original"]) == ("4", "2")
-    assert counts["total"] == str(3 * 210 + 4 + 2 + 2 + 11)
+    assert counts["unlearn"] == counts["measure_unlearned"] == counts["attack_unlearned"] == "210"
+    assert (counts["pretrain"], counts["measure_original"]) == ("4", "2")
+    assert counts["total"] == str(3 * 210 + 4 + 2 + 2 + 10)
 
 
 def test_every_command_of_the_papers_experiment_can_be_started(tmp_path):
@@ -96,7 +96,7 @@ def test_every_command_of_the_papers_experiment_can_be_started(tmp_path):
     done = snakemake(folder, "-n", "--printshellcmds", "--configfile", "config/paper.yaml")
     assert done.returncode == 0, done.stdout
     lengths = [len(command) for command in re.findall(r"command: (.*)", done.stdout)]
-    assert len(lengths) > 1350  # 450 jobs each of unlearn, evaluate and probe
+    assert len(lengths) > 1350  # 450 jobs each of three rules
     assert max(lengths) < 2**16
 
 

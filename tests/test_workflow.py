@@ -138,15 +138,15 @@ def test_the_main_table_is_the_mean_of_the_rows_it_is_made_of(results):
 
 
 def test_every_attack_judged_every_run_beside_its_control(results):
-    runs = pd.read_parquet(results / "attack_suite_runs.parquet")
+    runs = pd.read_parquet(results / "attack_effects.parquet")
     assert set(runs["attack"]) == set(attacks.names())
     per_attack = runs.drop_duplicates([*KEYS, "attack"]).groupby("attack").size()
     assert (per_attack == 2 * 8 * 2).all()
-    probes = pd.read_parquet(results / "probes.parquet")
-    cells = probes.groupby([*KEYS, "attack", "variant", "measure", "split"]).size().unstack()
+    values = pd.read_parquet(results / "attack_values.parquet")
+    cells = values.groupby([*KEYS, "attack", "variant", "measure", "split"]).size().unstack()
     assert (cells["forget"] == cells.index.get_level_values("forget_size")).all()
     assert (cells["unseen"] == 16).all()
-    stretch = probes.query("measure == 'stretch' and split == 'forget'")
+    stretch = values.query("measure == 'stretch' and split == 'forget'")
     stretch = stretch.groupby("unlearner")["value"].mean()
     assert stretch["original"] > stretch["control"] + 0.1
     exposed = pd.read_csv(results / "attack_exposed.csv")
@@ -257,24 +257,37 @@ def edited(smoke):
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-def test_an_edited_library_file_reruns_what_depends_on_it(edited):
-    rules = edited("scripts/unlearning/analysis/claims.py")
-    assert rules == {"judge_claims", "render_pages", "record_provenance", "all"}
-
-
-def test_an_edited_unlearner_reruns_the_jobs_that_use_it(edited):
-    rules = edited("scripts/unlearning/unlearners/task_arithmetic.py")
-    assert {"unlearn", "evaluate", "collect", "make_tables"} <= rules
-    assert not {"pretrain", "score_original", "make_corpus"} & rules
+@pytest.mark.parametrize(
+    ("file", "first", "spared"),
+    [
+        # a file of each wing -> the first rules that take it, and rules before or beside those
+        ("jobs/parts.py", {"measure_original", "unlearn"}, {"draw_forget_sets"}),
+        ("names.py", {"make_tables"}, {"pretrain"}),
+        ("statistics.py", {"analyse_attacks"}, {"unlearn", "measure_unlearned"}),
+        ("settings/pretraining.py", {"pretrain"}, {"make_corpus"}),
+        ("models/pretraining.py", {"pretrain"}, {"make_corpus"}),
+        ("memorization/decoding.py", {"measure_original"}, {"pretrain"}),
+        ("unlearners/task_arithmetic.py", {"unlearn"}, {"pretrain", "measure_original"}),
+        ("evaluation/suite.py", {"measure_unlearned"}, {"pretrain", "unlearn"}),
+        ("data/corpus/world.py", {"make_corpus"}, set()),
+        ("attacks/quantization.py", {"attack_unlearned"}, {"unlearn", "measure_unlearned"}),
+        ("analysis/pages.py", {"render_pages"}, {"make_tables", "judge_claims"}),
+        ("figures/gains.py", {"draw_figures"}, {"make_tables", "judge_claims"}),
+    ],
+)
+def test_an_edited_file_of_a_wing_reruns_what_depends_on_it(edited, file, first, spared):
+    rules = edited(f"scripts/unlearning/{file}")
+    assert first <= rules
+    assert not spared & rules
 
 
 def test_a_changed_setting_reruns_what_depends_on_it(smoke, tmp_path):
     config = yaml.safe_load((smoke / SMOKE).read_text())
-    config["attack"]["resamples"] += 1
+    config["attack_analysis"]["resamples"] += 1
     (tmp_path / "changed.yaml").write_text(yaml.safe_dump(config))
     done = snakemake(smoke, "--configfile", str(tmp_path / "changed.yaml"), "-n")
-    assert "attack" in rules_in(done.stdout)
-    assert not {"unlearn", "evaluate", "pretrain"} & rules_in(done.stdout)
+    assert "analyse_attacks" in rules_in(done.stdout)
+    assert not {"unlearn", "measure_unlearned", "pretrain"} & rules_in(done.stdout)
 
 
 # --- kills ------------------------------------------------------------------------------------
@@ -298,6 +311,7 @@ def test_a_killed_run_resumes_to_the_same_tables(smoke, tmp_path):
     ("key", "value", "message"),
     [
         ("modles", {}, "unknown key 'modles'; did you mean 'models'?"),
+        ("attack", {"resamples": 9}, "key 'attack' is called 'attack_analysis' now; rename it"),
         ("unlearners", {"x": {"method": "forget_all"}}, "there is no method 'forget_all'"),
         ("forget_sets", {"sizes": [99], "seeds": [0]}, "99 is larger than the pool of 16"),
         ("measurement", {"ngram": 48, "tasks": {"town": "choice"}}, "ngram: 48 does not fit"),

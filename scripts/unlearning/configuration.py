@@ -32,6 +32,8 @@ from unlearning.settings.unlearning import UnlearningSettings
 
 # the blocks that say where sequences come from; a config has one of them
 SOURCES = ("corpus", "challenge", "own")
+# keys of earlier versions -> what they are called now
+RENAMED = {"attack": "attack_analysis"}
 
 
 @settings_class
@@ -144,13 +146,13 @@ class Config:
     measurement: MeasurementSettings
     """What is measured of each model."""
 
-    attack: AttackSettings = AttackSettings()
-    """The basic privacy attack, and how success is told for all attacks."""
+    attack_analysis: AttackSettings = AttackSettings()
+    """How success is told, for all attacks."""
 
     attacks: dict[Name, dict[str, Any] | None] = Field(
         default_factory=lambda: dict.fromkeys(attacks.names(), None)
     )
-    """The attack suite: name of an attack (a file in scripts/unlearning/attacks/) -> its own
+    """The attacks: name of an attack (a file in scripts/unlearning/attacks/) -> its own
     settings; empty for its defaults. Without this block all attacks run with their defaults."""
 
     tables: TableSettings = TableSettings()
@@ -181,6 +183,9 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: one line that names the first key that is wrong and what to do.
     """
+    for old, new in RENAMED.items():
+        if old in values:
+            raise InputError(f"config: key '{old}' is called '{new}' now; rename it")
     config = build(values, Config, "config")
     length, pool = _check_source(config)
     _check_tasks(config)

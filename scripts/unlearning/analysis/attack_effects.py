@@ -48,11 +48,11 @@ def scored(membership: pd.DataFrame, blocks: Mapping[str, Any]) -> pd.DataFrame:
 
     Args:
         membership: rows per run and sequence.
-        blocks: settings of each attack of the suite by its name; those that probe are passed over.
+        blocks: settings of each attack of the suite by its name; those on models are passed over.
     """
     parts = [pd.DataFrame(columns=ROW_COLUMNS)]
     for name, values in blocks.items():
-        if not attacks.probing(name):
+        if not attacks.on_model(name):
             rows = attacks.load(name).score(membership, attacks.settings_of(name, values))
             if len(rows):
                 judged = (rows["split"] == "forget") | (rows["half"] == "attack")

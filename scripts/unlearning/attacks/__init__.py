@@ -4,7 +4,7 @@
 the suite, set by the block `attacks`, each by a sub-block of its name. A file of the suite holds
 
 - `Settings`: what its sub-block may set;
-- one of two functions. `probe(target, settings)` works on a model (`unlearning.attacks.target`:
+- one of two functions. `attack(target, settings)` works on a model (`unlearning.attacks.target`:
   columns variant, measure, sequence_id, value); `PER_FORGET_SET` says whether the outcome depends
   on which sequences make up the forget set. `score(membership, settings)` works on the scores that
   are measured of every model anyway (the same columns, with the keys).
@@ -20,6 +20,7 @@ checkers only, or inside their functions; and the analysis libraries inside thei
 """
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -70,6 +71,11 @@ def settings_of(name: str, values: dict[str, Any] | None) -> Any:
     return build({} if values is None else values, load(name).Settings, f"attacks.{name}")
 
 
-def probing(name: str) -> bool:
+def on_model(name: str) -> bool:
     """Whether an attack works on the model itself, not on scores that are measured anyway."""
-    return hasattr(load(name), "probe")
+    return hasattr(load(name), "attack")
+
+
+def modules(names: Iterable[str]) -> tuple[str, ...]:
+    """Dotted names of attacks' files: what a result depends on beside what its script imports."""
+    return tuple(f"unlearning.attacks.{name}" for name in sorted(names))

@@ -54,7 +54,7 @@ class Settings:
     """Seeds places and replacements."""
 
 
-def probe(target: Target, settings: Settings) -> pd.DataFrame:
+def attack(target: Target, settings: Settings) -> pd.DataFrame:
     """The attack on one model.
 
     Returns:

@@ -50,7 +50,7 @@ class Settings:
     """Seeds the damages."""
 
 
-def probe(target: Target, settings: Settings) -> pd.DataFrame:
+def attack(target: Target, settings: Settings) -> pd.DataFrame:
     """The attack on one model.
 
     Returns:

@@ -37,7 +37,7 @@ class Settings:
     """Bits per weight; one variant each."""
 
 
-def probe(target: Target, settings: Settings) -> pd.DataFrame:
+def attack(target: Target, settings: Settings) -> pd.DataFrame:
     """The attack on one model.
 
     Returns:

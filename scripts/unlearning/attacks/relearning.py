@@ -46,7 +46,7 @@ class Settings:
     """Seeds the folds."""
 
 
-def probe(target: Target, settings: Settings) -> pd.DataFrame:
+def attack(target: Target, settings: Settings) -> pd.DataFrame:
     """The attack on one model.
 
     Returns:

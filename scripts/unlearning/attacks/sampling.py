@@ -57,7 +57,7 @@ class Settings:
             )
 
 
-def probe(target: Target, settings: Settings) -> pd.DataFrame:
+def attack(target: Target, settings: Settings) -> pd.DataFrame:
     """The attack on one model.
 
     Returns:

@@ -25,8 +25,8 @@ COLUMNS = ["attack", "variant", "measure", "sequence_id", "value"]
 
 
 @settings_class
-class ProbeSettings:
-    """What to probe with."""
+class TargetSettings:
+    """What to attack with."""
 
     attacks: dict[str, dict[str, Any]]
     """Name of each attack -> its settings."""
@@ -58,7 +58,7 @@ class Target:
     ids: Sequence[str]
     tokens: Tensor
     forget: np.ndarray
-    settings: ProbeSettings
+    settings: TargetSettings
     tokenizer: Path | None = None
 
     @cached_property
@@ -81,7 +81,7 @@ class Target:
         return [np.random.default_rng([seed, crc32(name.encode())]) for name in self.ids]
 
 
-def probe(target: Target, *, per_forget_set: bool | None = None) -> pd.DataFrame:
+def attack_model(target: Target, *, per_forget_set: bool | None = None) -> pd.DataFrame:
     """Run the attacks of `target.settings`.
 
     Args:
@@ -94,9 +94,9 @@ def probe(target: Target, *, per_forget_set: bool | None = None) -> pd.DataFrame
     """
     parts = [pd.DataFrame(columns=COLUMNS)]
     for name, values in progress(target.settings.attacks.items(), unit="attack"):
-        attack = attacks.load(name)
-        if per_forget_set in (None, attack.PER_FORGET_SET):
-            found = attack.probe(target, attacks.settings_of(name, values))
+        module = attacks.load(name)
+        if per_forget_set in (None, module.PER_FORGET_SET):
+            found = module.attack(target, attacks.settings_of(name, values))
             parts.append(found.assign(attack=name)[COLUMNS])
     # an empty table among them would make the values' type any object
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
@@ -130,7 +130,7 @@ def target_of(
     model: PreTrainedModel,
     sequences: pd.DataFrame,
     forget: Sequence[str],
-    settings: ProbeSettings,
+    settings: TargetSettings,
     tokenizer: Path | None,
 ) -> Target:
     """Set a model up for attack; see `Target` and `targets_of`."""

@@ -1,4 +1,4 @@
-"""What every entry point shares: threads, one-line errors.
+"""What every entry point shares: options, threads, one-line errors.
 
 Imports neither torch nor transformers, so `--help` and a wrong setting answer at once.
 """
@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from unlearning.jobs.errors import InputError
 
@@ -20,11 +21,43 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(2)
 
 
+def add_paths(parser: argparse.ArgumentParser, **paths: str) -> None:
+    """Give a parser a required option for each path: name -> help; "a_b" becomes `--a-b`."""
+    for name, text in paths.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True, help=text)
+
+
+PREPARED = {
+    "sequences": "table of sequences to write",
+    "forget_sets": "table of forget sets to write",
+    "corpus": "folder to write",
+}
+"""What every source of sequences writes."""
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Give a parser the option `--threads` (default 1: one thread a job, as many jobs as cores)."""
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N", help="CPU threads to compute with"
     )
+
+
+def model_job(description: str, **paths: str) -> argparse.ArgumentParser:
+    """The parser of a job on one model: its paths, and what all such jobs take.
+
+    Args:
+        description: of the entry point.
+        paths: see `add_paths`; what comes beside them is the model's name, the settings, a side
+            folder for finished parts, GPUs and threads.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--name", required=True, help="the model's name in the results")
+    add_paths(parser, **paths)
+    parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
+    add_paths(parser, work="side folder for finished parts, empty at the end")
+    parser.add_argument("--gpus", type=int, default=0, help="0: on the CPU; 1: on a GPU")
+    add_threads(parser)
+    return parser
 
 
 def limit_threads(threads: int) -> None:

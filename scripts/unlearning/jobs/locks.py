@@ -3,6 +3,7 @@
 import atexit
 import errno
 import fcntl
+import functools
 import os
 from pathlib import Path
 
@@ -48,9 +49,14 @@ def work_alone(folder: Path | str) -> None:
     """Wait until no other process works in a side folder; keep others out until this one ends.
 
     A killed workflow engine leaves its jobs running. Started again, it starts the same job again,
-    which must not share a folder with the first.
+    which must not share a folder with the first. A second call for the same folder changes nothing.
     """
-    path = Path(folder).with_name(f"{Path(folder).name}.lock")
+    _work_alone(Path(folder).resolve())
+
+
+@functools.cache
+def _work_alone(folder: Path) -> None:
+    path = folder.with_name(f"{folder.name}.lock")
     while True:
         handle = hold(path)
         # the one before us removes the file when it ends: what we locked may be no file any more

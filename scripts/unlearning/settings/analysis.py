@@ -9,7 +9,7 @@ from unlearning.settings import settings_class
 
 @settings_class
 class AttackSettings:
-    """How the attack is evaluated."""
+    """How the success of attacks is told."""
 
     resamples: int = Field(default=1000, ge=1)
     """Bootstrap resamples per interval; members and non-members are resampled apart."""

@@ -14,6 +14,7 @@ their functions.
 """
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,3 +50,8 @@ def settings_of(method: str, label: str, values: dict[str, Any]) -> Any:
             value of the wrong type.
     """
     return build(values, load(method).Settings, f"unlearners.{label}")
+
+
+def modules(methods: Iterable[str]) -> tuple[str, ...]:
+    """Dotted names of methods' files: what a result depends on beside what its script imports."""
+    return tuple(f"unlearning.unlearners.{method}" for method in sorted(set(methods)))

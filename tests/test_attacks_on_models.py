@@ -33,13 +33,13 @@ from unlearning.attacks import (
     relearning,
     sampling,
 )
-from unlearning.attacks.target import COLUMNS, ProbeSettings, Target, keyed, probe, sampled
+from unlearning.attacks.target import COLUMNS, Target, TargetSettings, attack_model, keyed, sampled
 from unlearning.jobs.errors import InputError
 from unlearning.memorization.scoring import score_tokens
 from unlearning.unlearners.learner import Learner
 
 VOCABULARY, LENGTH, SUFFIX = 24, 14, 5
-ALL = {name: {} for name in attacks.names() if attacks.probing(name)}
+ALL = {name: {} for name in attacks.names() if attacks.on_model(name)}
 IDS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 SMALL = {"vocab_size": VOCABULARY, "num_hidden_layers": 2, "num_attention_heads": 2} | IDS
 
@@ -70,7 +70,7 @@ FORGET, UNSEEN = texts(8, 1), texts(24, 2)
 
 
 def target(model, *, learning_rate: float = 3e-3, which: dict | None = None, **options) -> Target:
-    shared = ProbeSettings(
+    shared = TargetSettings(
         attacks=ALL if which is None else which,
         suffix=SUFFIX,
         learning_rate=learning_rate,
@@ -115,7 +115,7 @@ def test_every_attack_finds_what_a_model_knows_by_heart_and_nothing_in_its_contr
 ):
     one = {"prefix_perturbation": {"draws": 2}, "neighbour": {"rewrites": 6}}
     found, nothing = (
-        split_means(probe(target(model, which=ALL | one))) for model in (memorizing, control)
+        split_means(attack_model(target(model, which=ALL | one))) for model in (memorizing, control)
     )
     for attack, measure, least in (
         ("neighbour", "excess", 1.0),
@@ -142,7 +142,7 @@ def test_what_was_only_hidden_is_relearned_and_the_control_has_nothing_to_relear
             model.transformer.ln_f.bias += 9 * loud / loud.norm() ** 2
         assert score_tokens(model, FORGET).ma.mean() < 0.3
         options = {"relearning": {"steps": 20, "learning_rate": 1e-3}}
-        means = split_means(probe(target(model, which=options))).loc["relearning", "ma_rise"]
+        means = split_means(attack_model(target(model, which=options))).loc["relearning", "ma_rise"]
         gaps[name] = means["forget"] - means["unseen"]
     assert gaps["hidden"] > 0.3
     assert abs(gaps["control"]) < 0.1
@@ -163,7 +163,7 @@ def test_rounding_undoes_a_change_smaller_than_half_a_level(memorizing):
             # the largest weight of a channel sets its scale and stays
             step = 0.45 * scale * weight.grad.sign()
             weight += torch.where(weight.abs() > 6.9 * scale, 0.0, step)
-    found = quantization.probe(target(hidden), quantization.Settings(bits=(4,)))
+    found = quantization.attack(target(hidden), quantization.Settings(bits=(4,)))
     after = found[found["measure"] == "ma"]["value"].to_numpy()
     expected = score_tokens(rounded, target(rounded).tokens).ma
     np.testing.assert_allclose(after, expected, atol=1e-9)
@@ -207,7 +207,7 @@ def test_success_is_that_of_drawing_every_outcome_of_every_try(chances, tries, n
         stretch += chance * reached / 3
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampling, "chances", lambda *_: np.tile(chances, (32, 1)))
-        found = sampling.probe(target(None), sampling.Settings(tries=tries, needed=needed))
+        found = sampling.attack(target(None), sampling.Settings(tries=tries, needed=needed))
     values = found.groupby("measure")["value"].first()
     assert values["emitted"] == pytest.approx(emitted, abs=1e-12)
     assert values["stretch"] == pytest.approx(stretch, abs=1e-12)
@@ -239,7 +239,7 @@ def test_all_matrices_of_the_blocks_are_rounded_and_nothing_else(make):
     names = {name for name, weight in model.named_parameters() if id(weight) in rounded}
     assert body - names == {n for n in body if any(k in n for k in ("wte", "wpe", "embed", "head"))}
     before = score_tokens(model, FORGET)
-    fine = quantization.probe(target(model), quantization.Settings(bits=(16,)))
+    fine = quantization.attack(target(model), quantization.Settings(bits=(16,)))
     loss = fine[fine["measure"] == "loss_fall"]["value"]
     assert loss.abs().max() < 1e-3
     np.testing.assert_array_equal(score_tokens(model, FORGET).log_probs, before.log_probs)
@@ -249,7 +249,7 @@ def test_relearning_is_descent_on_the_others_and_puts_the_weights_back(memorizin
     model = copy.deepcopy(memorizing)
     options = relearning.Settings(steps=3, folds=4, seed=5)
     attacked = target(model)
-    found = relearning.probe(attacked, options)
+    found = relearning.attack(attacked, options)
     ma = found[found["measure"] == "ma"].set_index("sequence_id")["value"]
     rise = found[found["measure"] == "ma_rise"].set_index("sequence_id")["value"]
     order = np.random.default_rng(5).permutation(8)
@@ -274,7 +274,7 @@ def test_relearning_is_descent_on_the_others_and_puts_the_weights_back(memorizin
 def test_a_set_of_one_sequence_has_no_rest_to_relearn():
     attacked = target(neo())
     attacked.forget[1:] = False
-    assert relearning.probe(attacked, relearning.Settings(steps=1))["value"].isna().all()
+    assert relearning.attack(attacked, relearning.Settings(steps=1))["value"].isna().all()
 
 
 @settings(max_examples=60, deadline=None)
@@ -306,7 +306,7 @@ def test_damages_are_what_they_are_called(length, suffix, share, seed):
 
 def test_suffix_accuracy_after_a_damaged_prefix_is_the_naive_one(memorizing):
     options = prefix_perturbation.Settings(draws=2, seed=3, share=0.4)
-    found = prefix_perturbation.probe(target(memorizing), options)
+    found = prefix_perturbation.attack(target(memorizing), options)
     found = found.set_index(["variant", "measure", "sequence_id"])["value"]
     generators = target(memorizing).generators(3)
     for variant in ("typo", "truncated"):
@@ -330,7 +330,7 @@ def test_neighbour_score_is_loss_of_the_rewrites_less_the_own(memorizing):
     options = neighbour.Settings(rewrites=4, share=0.25)
     attacked = target(memorizing)
     rewrites = neighbour.own_rewrites(attacked, options)
-    found = neighbour.probe(attacked, options)
+    found = neighbour.attack(attacked, options)
     found = found[found["measure"] == "excess"].set_index("sequence_id")["value"]
     for i in (0, 3):
         own = reference.loss(memorizing, FORGET[i].tolist())
@@ -431,7 +431,7 @@ def test_a_masked_model_rewrites_where_one_is_given(memorizing, masked):
     rewrites = neighbour.masked_rewrites(attacked, options)
     changed = np.array(rewrites) != attacked.tokens.numpy()[:, None]
     assert (changed.sum(axis=2) == round(0.25 * LENGTH)).all()
-    found = neighbour.probe(attacked, options)
+    found = neighbour.attack(attacked, options)
     assert set(found["variant"]) == {"masked_model"}
     excess = found[found["measure"] == "excess"].set_index("sequence_id")["value"]
     own = reference.loss(memorizing, FORGET[2].tolist())
@@ -449,20 +449,20 @@ def test_rewrites_of_other_lengths_are_scored_at_their_own_length(memorizing):
 @pytest.mark.parametrize("make", [neo, gpt2, llama])
 def test_a_diverged_model_gives_nan_rows(make):
     model = make()
-    sound = probe(target(model))
+    sound = attack_model(target(model))
     with torch.no_grad():
         model.get_input_embeddings().weight.fill_(torch.nan)
-    broken = probe(target(model))
+    broken = attack_model(target(model))
     assert broken["value"].isna().all()
     assert sound["value"].notna().all()
     pd.testing.assert_frame_equal(broken.drop(columns="value"), sound.drop(columns="value"))
     assert list(sound) == COLUMNS
 
 
-def test_probing_twice_gives_the_same_and_leaves_the_model_as_it_was(memorizing):
-    first, second = (probe(target(memorizing)) for _ in range(2))
+def test_attacking_twice_gives_the_same_and_leaves_the_model_as_it_was(memorizing):
+    first, second = (attack_model(target(memorizing)) for _ in range(2))
     pd.testing.assert_frame_equal(first, second, check_exact=True)
-    kept = probe(target(memorizing), per_forget_set=False)
+    kept = attack_model(target(memorizing), per_forget_set=False)
     assert set(kept["attack"]) == set(ALL) - {"relearning"}
 
 
@@ -507,12 +507,12 @@ def test_wrong_settings_get_one_line(name, values, message):
 def test_a_masked_model_that_is_none_is_named(memorizing, tmp_path):
     options = neighbour.Settings(masked_model=str(tmp_path))
     with pytest.raises(InputError, match="give the model's tokenizer"):
-        neighbour.probe(target(memorizing), options)
+        neighbour.attack(target(memorizing), options)
     with pytest.raises(InputError, match="cannot be loaded"):
-        neighbour.probe(target(memorizing, tokenizer=tmp_path), options)
+        neighbour.attack(target(memorizing, tokenizer=tmp_path), options)
     named = neighbour.Settings(masked_model="owner/name")
     with pytest.raises(InputError, match="owner/name: no such folder"):
-        neighbour.probe(target(memorizing, tokenizer=tmp_path), named)
+        neighbour.attack(target(memorizing, tokenizer=tmp_path), named)
 
 
 def test_a_sequence_that_is_all_suffix_is_named():
@@ -520,4 +520,4 @@ def test_a_sequence_that_is_all_suffix_is_named():
     short = Target(attacked.model, attacked.ids, attacked.tokens[:, :6], attacked.forget,
                    attacked.settings)  # fmt: skip
     with pytest.raises(InputError, match="leave no prefix to damage"):
-        prefix_perturbation.probe(short, prefix_perturbation.Settings())
+        prefix_perturbation.attack(short, prefix_perturbation.Settings())

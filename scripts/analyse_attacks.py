@@ -1,0 +1,68 @@
+"""Analyse all attacks: from one value a sequence to success and effects, beside the control's.
+
+Writes attack_runs.parquet (success of single scores per run), attack_score_values.parquet (values
+of the attacks that work on scores; attack_values.parquet holds those on models),
+attack_effects.parquet (effects per run), attack_exposed.csv and tables/attack_suite.csv.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unlearning.analysis.attack_effects import effects, exposed, scored, suite_table, together
+from unlearning.analysis.tables import TableJob, read_rows, read_table
+from unlearning.attacks.membership import attack_all
+from unlearning.jobs.console import add_paths, run
+from unlearning.jobs.files import write_csv, write_parquet
+from unlearning.settings import read_settings, settings_class
+from unlearning.settings.analysis import AttackSettings
+
+
+@settings_class
+class Settings:
+    """The attacks and how their effects are told."""
+
+    attacks: dict[str, dict[str, Any]]
+    """Settings of each attack by its name."""
+
+    analysis: AttackSettings = AttackSettings()
+    """Resamples, intervals, how many exposed sequences."""
+
+    tables: TableJob = TableJob()
+    """Order of the models."""
+
+
+def main() -> None:
+    """Read, analyse, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_paths(
+        parser,
+        membership="scores per run and sequence, parquet",
+        values="values of the attacks on models, parquet",
+        thresholds="thresholds per model",
+        output="folder to write into",
+    )
+    parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
+    arguments = parser.parse_args()
+    settings = read_settings(arguments.settings, Settings)
+    membership = read_rows(arguments.membership)
+    thresholds = read_table(arguments.thresholds)
+
+    def write(table: pd.DataFrame, name: str) -> None:
+        path: Path = arguments.output / name
+        (write_csv if path.suffix == ".csv" else write_parquet)(table, path)
+
+    write(attack_all(membership, settings.analysis), "attack_runs.parquet")
+    scores = scored(membership, settings.attacks)
+    write(scores, "attack_score_values.parquet")
+    rows = together([scores, pd.read_parquet(arguments.values)])
+    runs = effects(rows, settings.analysis)
+    write(runs, "attack_effects.parquet")
+    write(suite_table(runs, settings.tables), "tables/attack_suite.csv")
+    write(exposed(membership, rows, thresholds, settings.analysis), "attack_exposed.csv")
+
+
+if __name__ == "__main__":
+    run(main)
