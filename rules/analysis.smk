@@ -95,6 +95,7 @@ rule make_tables:
         thresholds=f"{RESULTS}/thresholds.csv",
     output:
         [path for path in TABLES if path != SUITE],
+        redrawn=f"{RESULTS}/tables/redrawn.parquet",
     log:
         f"{LOGS}/make_tables.log",
     benchmark:
@@ -107,7 +108,13 @@ rule make_tables:
         runtime=grown(30),
     params:
         script=script("make_tables.py"),
-        settings=as_json(**CONFIG["tables"], **CONFIG["solution_space"], models=MODELS),
+        settings=as_json(
+            **CONFIG["tables"],
+            **CONFIG["solution_space"],
+            models=MODELS,
+            stops={label: block["stop"] for label, block in CONFIG["unlearners"].items()},
+            stop_metrics=CONFIG["unlearning"]["stop_metrics"],
+        ),
         folder=folder_of,
     shell:
         "python {params.script} --sequences {input.sequences} --memorization {input.memorization}"
@@ -124,6 +131,7 @@ rule judge_claims:
         original=f"{RESULTS}/tables/original.csv",
         gains=f"{RESULTS}/tables/gains.csv",
         solution_space=f"{RESULTS}/tables/solution_space.csv",
+        redrawn=f"{RESULTS}/tables/redrawn.parquet",
     output:
         CLAIMS,
     log:
@@ -144,7 +152,8 @@ rule judge_claims:
     shell:
         "python {params.script} --per-run {input.per_run} --original {input.original}"
         " --gains {input.gains} --solution-space {input.solution_space}"
-        " --settings {params.settings:q} --output {params.folder} > {log} 2>&1"
+        " --redrawn {input.redrawn} --settings {params.settings:q} --output {params.folder}"
+        " > {log} 2>&1"
 
 
 rule render_pages:

@@ -103,6 +103,10 @@ def code(name, modules=(), beside=()):
     # a batch may name more modules than a file name holds
     batch = hashlib.sha256(repr(modules).encode()).hexdigest()[:8]
     listing = Path(f".snakemake/code/{name}-{batch}.txt")
+    # a job on a cluster reads this file anew, perhaps after an edit: what the run was planned with
+    # stays as it is, for the jobs beside it as well
+    if listing.exists() and not workflow.is_main_process:
+        return str(listing)
     text = digests(paths, workflow.basedir)
     if not listing.exists() or listing.read_text() != text:
         with replacing(listing) as scratch:
@@ -126,6 +130,15 @@ def as_json(**values):
 def folder_of(wildcards, output):
     """Folder of a job's first output, for scripts that write several files into one."""
     return os.path.dirname(output[0])
+
+
+def retries(count):
+    """How often a job is tried again.
+
+    By the run's own process alone: on a cluster a job is a Snakemake too, and with a rule's retries
+    it would try again by itself, inside the same allocation, with the memory that was too little.
+    """
+    return count if workflow.is_main_process else 0
 
 
 def grown(amount):
@@ -184,6 +197,7 @@ def target_settings(wildcards):
         "suffix": CONFIG["measurement"]["extraction_suffix"],
         "learning_rate": shared["learning_rate"],
         "micro_batch": shared["micro_batch"],
+        "offload": shared["offload"],
     }
 
 

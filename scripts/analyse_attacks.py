@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from unlearning.analysis.attack_effects import effects, exposed, scored, suite_table, together
-from unlearning.analysis.tables import TableJob, read_rows, read_table
+from unlearning.analysis.rows import TableJob, read_rows, read_table
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.console import add_paths, run
 from unlearning.jobs.files import write_csv, write_parquet

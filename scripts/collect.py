@@ -15,7 +15,7 @@ import pandas as pd
 from unlearning.data.sequences import forget_set, read_sequences, roles
 from unlearning.jobs.console import run
 from unlearning.jobs.errors import InputError
-from unlearning.jobs.files import write_csv, write_parquet
+from unlearning.jobs.files import read_csv, write_csv, write_parquet
 
 KEYS = ["model", "forget_size", "unlearner", "seed"]
 MEMORIZATION = [*KEYS, "sequence_id", "split", "ma", "el", "loss", "verbatim_run"]
@@ -81,7 +81,7 @@ def main() -> None:
     values = pd.DataFrame(columns=ATTACK_VALUES)
     if arguments.attacked:
         values = together([*originals, *jobs], "attack_values").sort_values(KEYS, kind="stable")
-    thresholds = pd.concat([pd.read_csv(folder / "thresholds.csv") for folder in originals])
+    thresholds = pd.concat([read_csv(folder / "thresholds.csv") for folder in originals])
 
     scores = scores.sort_values([*KEYS, "sequence_id"], ignore_index=True)
     write_parquet(scores[MEMORIZATION], arguments.output / "memorization.parquet")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.analysis.tables import read_rows, read_table
+from unlearning.analysis.rows import read_rows, read_table
 from unlearning.figures import FIGURES, FigureJob, save
 from unlearning.jobs.console import add_threads, run
 from unlearning.settings import read_settings

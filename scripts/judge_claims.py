@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from unlearning.analysis.claims import ClaimSettings, as_json, as_markdown, judge
-from unlearning.analysis.tables import read_table
+from unlearning.analysis.outliers import REDRAWN
+from unlearning.analysis.rows import read_rows, read_table
 from unlearning.jobs.console import run
 from unlearning.jobs.files import replacing, write_json
 from unlearning.settings import read_settings
@@ -15,6 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("per-run", "original", "gains", "solution-space"):
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"{name} table (CSV)")
+    parser.add_argument("--redrawn", type=Path, required=True, help="values under redrawn bands")
     parser.add_argument("--settings", default="{}", help="JSON, see the class ClaimSettings")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     arguments = parser.parse_args()
@@ -25,6 +27,7 @@ def main() -> None:
         read_table(arguments.gains),
         read_table(arguments.solution_space),
         settings,
+        read_rows(arguments.redrawn).set_index(REDRAWN),
     )
     write_json(as_json(verdicts), arguments.output / "claims.json")
     with replacing(arguments.output / "claims.md") as scratch:

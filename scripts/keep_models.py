@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.analysis.tables import KEYS
+from unlearning.analysis.rows import KEYS
 from unlearning.jobs.cells import Cell
 from unlearning.jobs.console import run
 from unlearning.jobs.files import link, replacing

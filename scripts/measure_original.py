@@ -6,7 +6,7 @@ import pandas as pd
 
 from unlearning.data.sequences import read_sequences
 from unlearning.evaluation import evaluate
-from unlearning.evaluation.measurement import measure, suite_of
+from unlearning.evaluation.measurement import asks_for_el, measure, suite_of
 from unlearning.jobs.console import add_paths, limit_threads, model_job, run
 from unlearning.jobs.files import write_csv, write_parquet
 from unlearning.jobs.parts import Made, fingerprint, work_through
@@ -49,7 +49,8 @@ def main() -> None:
     def measured(role: str) -> Made:
         model = load_model(getattr(arguments, role), device, PRECISIONS[settings.precision])
         keys = {"model": arguments.name, "unlearner": role}
-        scores = measure(model, sequences, settings)
+        with_el = asks_for_el(sequences, settings, unlearned=False)
+        scores = measure(model, sequences, settings, with_el)
         items = evaluate(suite, model, tokenizer, batch_size=settings.batch_size)
         scores = scores.assign(**keys, half=sequences["half"].to_numpy())
         return Made({"scores": scores, "utility": items.assign(**keys)})

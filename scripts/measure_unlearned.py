@@ -4,7 +4,7 @@ import pandas as pd
 
 from unlearning.data.sequences import forget_set, read_sequences, roles
 from unlearning.evaluation import evaluate
-from unlearning.evaluation.measurement import measure, suite_of
+from unlearning.evaluation.measurement import asks_for_el, measure, suite_of
 from unlearning.jobs.cells import Cell
 from unlearning.jobs.console import add_paths, limit_threads, model_job, run
 from unlearning.jobs.files import write_parquet
@@ -54,8 +54,7 @@ def main() -> None:
             retained = part["split"] == "retained"
             part = part[~retained | (retained.cumsum() <= settings.limit)]
         judged = sequences[sequences["sequence_id"].isin(part["sequence_id"])]
-        # no table reads the extraction likelihood of what was neither forgotten nor unseen
-        with_el = (part["split"] != "retained").to_numpy()
+        with_el = asks_for_el(part, settings, unlearned=True)
         scores = part.merge(measure(model, judged, settings, with_el), on="sequence_id")
         utility = evaluate(suite, model, tokenizer, batch_size=settings.batch_size)
         keys = cell.keys(arguments.name)

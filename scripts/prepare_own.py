@@ -2,6 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from unlearning.data.corpus.tokens import APART
 from unlearning.data.own.parts import prepare
@@ -9,6 +12,20 @@ from unlearning.jobs.console import PREPARED, add_paths, add_threads, limit_thre
 from unlearning.jobs.files import write_json, write_parquet
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.own import OwnSettings
+
+# counts of `prepare` -> what to say where they are not 0
+REMARKS = {
+    "blank": "{} blank rows skipped",
+    "dropped": "{} rows too short and dropped",
+    "windowed": "{} rows cut into windows",
+    "repeated": "{} windows that others equal left out",
+    "special": "{} rows name a special token, read as the characters it is written with",
+    "begun": "{} begun by the tokenizer's beginning-of-text token, which is not scored",
+    "cut": "{} cut to the lengths of what is to be forgotten",
+    "short": "{} much shorter than what is to be forgotten: give longer ones",
+    "akin": f"{{}} share {APART} tokens in a row with a sequence that the models know; thresholds"
+    " are too lax where these are many: choose others",
+}
 
 
 @settings_class
@@ -47,17 +64,19 @@ def main() -> None:
         settings.limit,
     )
     for key, file in given.items():
-        dropped = f", {file['dropped']} too short and dropped" if file["dropped"] else ""
-        print(f"own.{key}: {file['used']} used of {file['path']}{dropped}")
-    if given["unseen"]["akin"]:
-        print(
-            f"own.unseen: {given['unseen']['akin']} share {APART} tokens in a row with a sequence"
-            " that the models know; thresholds are too lax where these are many: choose others"
-        )
+        print("; ".join([f"own.{key}: {file['used']} used of {file['path']}", *remarks(file)]))
     corpus.save(arguments.corpus)
     write_json(given, arguments.files)
     write_parquet(forget_sets, arguments.forget_sets)
     write_parquet(corpus.sequences, arguments.sequences)
+
+
+def remarks(file: dict[str, Any]) -> list[str]:
+    """What a user should know of how a file was read, in words."""
+    said = [text.format(file[key]) for key, text in REMARKS.items() if file.get(key)]
+    if "lengths" in file:
+        said.insert(0, "{} to {} tokens, median {}".format(*np.take(file["lengths"], (0, 2, 1))))
+    return said
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ PACKAGES = (
     "torch", "transformers", "tokenizers", "safetensors", "lm-eval", "datasets", "numpy", "pandas",
     "scipy", "scikit-learn", "statsmodels", "snakemake",
 )  # fmt: skip
+# what jobs computed with: name here -> column of the table of runs
+ARITHMETIC = {"devices": "device", "instructions": "instructions", "threads": "threads"}
 
 
 def git(*arguments: str) -> str | None:
@@ -78,7 +80,11 @@ def main() -> None:
                 "system": platform.platform(),
                 "processor": platform.machine(),
                 "cores": os.cpu_count(),
-                "devices": sorted(runs["device"].unique()),
+                # together with the versions these decide the results to the last digit
+                **{
+                    name: sorted(runs[column].unique().tolist())
+                    for name, column in ARITHMETIC.items()
+                },
             },
             "dtype": sorted(runs["dtype"].unique()),
             "runs": {

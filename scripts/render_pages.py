@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from unlearning.analysis import pages
+from unlearning.analysis.rows import read_table
 from unlearning.analysis.solution_space import summary
-from unlearning.analysis.tables import read_table
 from unlearning.jobs.console import run
 from unlearning.jobs.files import replacing
 from unlearning.settings import read_settings, settings_class

@@ -17,13 +17,13 @@ from unlearning import unlearners
 from unlearning.data.sequences import forget_set, read_sequences
 from unlearning.jobs.cells import Cell
 from unlearning.jobs.console import add_paths, limit_threads, model_job, run
-from unlearning.jobs.files import link, replacing, write_parquet
+from unlearning.jobs.files import link, read_csv, replacing, write_parquet
 from unlearning.jobs.parts import Made, fingerprint, work_through
 from unlearning.jobs.sources import sources
 from unlearning.memorization.forgetting import Band
-from unlearning.memorization.rows import tokens_of
+from unlearning.memorization.rows import rows_of
 from unlearning.models import sharding
-from unlearning.models.loading import device_for, load_model, peak_memory_mb
+from unlearning.models.loading import arithmetic, device_for, load_model, peak_memory_mb
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.unlearning import UnlearningSettings
 from unlearning.unlearners.driver import StopRule, phase_lengths, unlearn
@@ -67,15 +67,18 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
     model = sharding.shard(load_model(arguments.model, device))
     sequences = read_sequences(arguments.sequences).set_index("sequence_id", drop=False)
     ids = forget_set(pd.read_parquet(arguments.forget_sets), size, seed)
-    limits = pd.read_csv(arguments.thresholds).iloc[0]
+    limits = read_csv(arguments.thresholds).iloc[0]
+    unseen = sequences[(sequences["split"] == "unseen") & (sequences["half"] == "threshold")]
     background = np.load(arguments.background)
     kept = np.random.default_rng([seed, size]).permutation(len(background))[: settings.retain]
     request = Request(
-        forget=torch.from_numpy(tokens_of(sequences.loc[ids])).to(device),
+        forget=rows_of(sequences.loc[ids], device),
         retain=torch.from_numpy(background[np.sort(kept)].astype(np.int64)).to(device),
         threshold=limits["ma_mean"],
         el_threshold=limits["el_mean"],
         band=Band(limits["calibrated_low"], limits["calibrated_high"]),
+        unseen=rows_of(unseen, device),
+        seed=seed,
     )
     values = dict(settings.unlearners[label])
     method, stop = values.pop("method"), values.pop("stop")
@@ -92,6 +95,7 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
         max_epochs=settings.max_epochs,
         precision=settings.precision,
         checkpointing=settings.checkpointing,
+        offload=settings.offload,
         label=f"{arguments.name} {size} {label} seed {seed}",
     )
     seconds = time.perf_counter() - start
@@ -118,6 +122,7 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
         "precision": settings.precision,
         "processes": sharding.processes(),
     }
+    record |= arithmetic()
     save = partial(model.save_pretrained, state_dict=sharding.whole_weights(model))
     return Made({"history": history, "run": pd.DataFrame([record])}, save)
 

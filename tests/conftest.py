@@ -11,7 +11,7 @@ from unlearning.figures import FIGURES
 
 ROWS = ("sequences", "memorization", "membership", "history")
 TABLES = (
-    "per_run", "gains", "utility", "solution_space", "candidates", "cost", "analyse_attacks",
+    "per_run", "gains", "utility", "solution_space", "candidates", "cost", "attack_suite",
 )  # fmt: skip
 
 
@@ -73,6 +73,7 @@ def analysis(tmp_path_factory, drawn_from) -> Path:
     )
     judged = ("per_run", "original", "gains", "solution_space")
     judged = {name: home / f"tables/{name}.csv" for name in judged}
+    judged["redrawn"] = home / "tables/redrawn.parquet"
     analyse("judge_claims", **judged, settings=models, output=home)
     analyse(
         "draw_figures",

@@ -320,11 +320,49 @@ def test_a_dialogue_names_the_speakers_in_turn():
         ("i 'm here , are you ?", "I'm here, are you?"),
         ("well . . . no!", "Well... No!"),
         ("IT IS (SO)", "It is (so)"),
+        (" so it is", "so it is."),
+        (" i am", "I am."),
+        (". so  it is", ". So it is."),
         ("", ""),
     ],
 )
 def test_turns_are_put_into_their_published_form(text, expected):
     assert plain_turn(text) == expected
+
+
+def published_turn(text: str) -> str:
+    """The published normalizer token by token: a mark lets the next token begin large."""
+    text = text.lower()
+    for mark in (".", ",", "?", "!"):
+        text = text.replace(mark, " " + mark).replace("  ", " ")
+    tokens = text.replace("'", " ' ").replace("  ", " ").split(" ")
+    for place, token in enumerate(tokens):
+        large = place == 0 or token == "i"
+        if place > 0 and token in ("", "?", ".", "!") and place + 1 < len(tokens):
+            tokens[place + 1] = tokens[place + 1].capitalize()
+        if large:
+            tokens[place] = token.capitalize()
+    text = " " + " ".join(tokens) + " "
+    for mark in (".", ",", "?", "!"):
+        text = text.replace(" " + mark, mark)
+    text = text.replace(" ' ", "'").strip().replace("  ", " ")
+    return text + "." if text and text[-1] not in "!.?)\"'" else text
+
+
+@needs_samples
+@pytest.mark.parametrize("published", [False, True])
+def test_every_sampled_prompt_is_the_published_one(published):
+    prompts = 0
+    for name in (task for task, kind in KINDS.items() if kind == "dialogue"):
+        turns = pd.read_json(MIRROR / f"suite/{name}.json")["text"]
+        items = items_of(name, [{"text": row} for row in turns], published)
+        for row, item in zip(turns, items, strict=True):
+            *earlier, last = map(published_turn, row)
+            lines = [f"User {1 + place % 2}: {turn}" for place, turn in enumerate(earlier)]
+            assert item["context"] == "\n".join([*lines, f"User {1 + len(earlier) % 2}:"])
+            assert item["reference"] == last
+        prompts += len(items)
+    assert prompts == 1458
 
 
 def test_a_row_that_lacks_a_field_is_named():

@@ -11,6 +11,12 @@ from hypothesis import strategies as st
 
 from synthetic_results import EFFECTS, Effect, Shape, make
 from unlearning.analysis.claims import ClaimSettings, as_json, as_markdown, judge, show
+from unlearning.analysis.claims.c2_hidden_outliers import judge_hidden_outliers
+from unlearning.analysis.gains import gains_table
+from unlearning.analysis.original import original_table
+from unlearning.analysis.outliers import REDRAWN
+from unlearning.analysis.per_run import per_run, task_values
+from unlearning.analysis.rows import TableJob
 from unlearning.analysis.solution_space import (
     candidates,
     describe_cell,
@@ -18,13 +24,12 @@ from unlearning.analysis.solution_space import (
     solution_space,
     winner_under,
 )
-from unlearning.analysis.tables import TableJob, gains_table, original_table, per_run, task_values
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import write_json
 from unlearning.settings import build
 from unlearning.settings.analysis import AttackSettings, SolutionSettings
-from unlearning.statistics import Interval
+from unlearning.statistics import RESAMPLES, Interval
 
 MODELS = ("small", "large")
 SETTINGS = build({"models": list(MODELS)}, ClaimSettings, "test")
@@ -109,6 +114,47 @@ def test_equal_methods_decide_nothing():
     assert verdicts["C3"].verdict != "supported"
 
 
+def excess_verdict(values: list[float], redrawn: pd.DataFrame | None = None) -> str:
+    """C2 on runs that met the threshold, one cell each, with this excess of memorized ones."""
+    rows = [
+        ("m", size, "ga", 0, metric, value)
+        for size, excess in enumerate(values)
+        for metric, value in {
+            "mean_met": 1.0,
+            "excess_memorized_rate": excess,
+            "excess_outliers_rate": excess,
+            "outliers_calibrated": 1.0,
+            "outliers_paper": 1.0,
+            "under_forgotten_calibrated_rate": excess,
+            "over_forgotten_calibrated_rate": 0.0,
+            "ma_max": 0.5,
+        }.items()
+    ]
+    columns = ["model", "forget_size", "unlearner", "seed", "metric", "value"]
+    return judge_hidden_outliers(pd.DataFrame(rows, columns=columns), SETTINGS, redrawn).verdict
+
+
+def test_hidden_outliers_need_both_witnesses():
+    """As the other claims: Student's interval alone, of three cells, decides nothing."""
+    assert excess_verdict([0.10, 0.11, 0.12]) == "undecided"
+    assert excess_verdict([0.10, 0.11, 0.12, 0.11]) == "supported"
+    assert excess_verdict([-0.10, -0.11, -0.12, -0.11]) == "refuted"
+    # the bootstrap's excludes zero, Student's does not
+    assert excess_verdict([0.5, 0.02, 0.02, 0.02]) == "undecided"
+    assert excess_verdict([0.1] * 4) == "undecided"
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, "supported"), (0.1, "undecided")])
+def test_hidden_outliers_may_hang_on_where_the_band_happened_to_end(share, expected):
+    """Under a share of the bands that other unseen sequences would have set there are none."""
+    values = [0.10, 0.11, 0.12, 0.11]
+    index = [("excess_memorized_rate", "ga", "m", size, 0) for size in range(4)]
+    drawn = np.repeat(np.array(values)[:, None], RESAMPLES, axis=1)
+    drawn[:, : int(share * RESAMPLES)] = -0.01
+    redrawn = pd.DataFrame(drawn, index=pd.MultiIndex.from_tuples(index, names=REDRAWN))
+    assert excess_verdict(values, redrawn) == expected
+
+
 def test_methods_that_were_not_run_leave_claims_undecided():
     verdicts = judged(Shape(effects={"ga": EFFECTS["ga"]}, control=False))
     for name in ("C3", "C4", "C5", "C7"):
@@ -178,8 +224,9 @@ def cell(**methods: dict[str, list[float]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-PRIVATE = {"outliers": [0.0, 0.02, 0.01], "attack": [0.55, 0.60, 0.57]}
-EXPOSED = {"outliers": [0.3, 0.4, 0.35], "attack": [0.9, 0.95, 0.92]}
+PRIVATE = {"outliers": [0.0, 0.02, 0.01, 0.01], "attack": [0.55, 0.60, 0.57, 0.58]}
+EXPOSED = {"outliers": [0.3, 0.4, 0.35, 0.33], "attack": [0.9, 0.95, 0.92, 0.93]}
+BARELY = {"outliers": [0.0, 0.35, 0.05, 0.1], "attack": [0.5, 0.6, 0.5, 0.5], "utility": [0.9] * 4}
 
 
 def decide(**methods) -> pd.Series:
@@ -190,24 +237,24 @@ def decide(**methods) -> pd.Series:
 
 def test_the_best_utility_among_the_feasible_wins_surely():
     row = decide(
-        ga=EXPOSED | {"utility": [0.9, 0.91, 0.9]},
-        sga=PRIVATE | {"utility": [0.80, 0.81, 0.79]},
-        ta=PRIVATE | {"utility": [0.60, 0.62, 0.60]},
-        original=PRIVATE | {"utility": [1.0, 1.0, 1.0]},
+        ga=EXPOSED | {"utility": [0.9, 0.91, 0.9, 0.9]},
+        sga=PRIVATE | {"utility": [0.80, 0.81, 0.79, 0.80]},
+        ta=PRIVATE | {"utility": [0.60, 0.62, 0.60, 0.61]},
+        original=PRIVATE | {"utility": [1.0, 1.0, 1.0, 1.0]},
     )
     assert (row["winner"], row["runner_up"], row["tied"]) == ("sga", "ta", "")
     assert row["sure_lead"]
     assert row["sure_feasible"]
     assert row["feasible"] == "sga;ta"
-    assert row["lead"] == pytest.approx(0.8 - 1.82 / 3)
+    assert row["lead"] == pytest.approx(0.8 - 2.43 / 4)
     assert row["lead_low"] > 0
     assert describe_cell(row) == "small, 8 sequences: SGA (sure lead)"
 
 
 def test_an_interval_that_includes_zero_is_a_tie():
     row = decide(
-        sga=PRIVATE | {"utility": [0.80, 0.70, 0.75]},
-        tau=PRIVATE | {"utility": [0.70, 0.74, 0.74]},
+        sga=PRIVATE | {"utility": [0.80, 0.70, 0.75, 0.75]},
+        tau=PRIVATE | {"utility": [0.70, 0.74, 0.74, 0.74]},
     )
     assert (row["winner"], row["tied"], bool(row["sure_lead"])) == ("sga", "tau", False)
     assert row["lead_low"] < 0 < row["lead_high"]
@@ -216,8 +263,8 @@ def test_an_interval_that_includes_zero_is_a_tie():
 
 def test_without_a_feasible_method_the_nearest_is_named():
     row = decide(
-        ga=EXPOSED | {"utility": [0.9, 0.9, 0.9]},
-        sga={"outliers": [0.12] * 3, "attack": [0.76] * 3, "utility": [0.5] * 3},
+        ga=EXPOSED | {"utility": [0.9, 0.9, 0.9, 0.9]},
+        sga={"outliers": [0.12] * 4, "attack": [0.76] * 4, "utility": [0.5] * 4},
     )
     assert (row["winner"], row["n_feasible"], row["nearest"]) == ("", 0, "sga")
     assert row["nearest_excess"] == pytest.approx(1.2)
@@ -226,25 +273,25 @@ def test_without_a_feasible_method_the_nearest_is_named():
 
 def test_a_diverged_run_rules_a_method_out():
     row = decide(
-        sga=PRIVATE | {"utility": [0.9, 0.9, np.nan], "diverged": [0, 0, 1]},
-        tau=PRIVATE | {"utility": [0.5, 0.5, 0.5], "diverged": [0, 0, 0]},
+        sga=PRIVATE | {"utility": [0.9, 0.9, 0.9, np.nan], "diverged": [0, 0, 0, 1]},
+        tau=PRIVATE | {"utility": [0.5, 0.5, 0.5, 0.5], "diverged": [0, 0, 0, 0]},
     )
     assert (row["winner"], row["feasible"]) == ("tau", "tau")
 
 
 def test_the_only_feasible_method_leads_surely_if_the_others_surely_fail():
-    private = PRIVATE | {"utility": [0.5, 0.5, 0.5]}
-    row = decide(sga=private, ga=EXPOSED | {"utility": [0.9, 0.9, 0.9]})
+    private = PRIVATE | {"utility": [0.5, 0.5, 0.5, 0.5]}
+    row = decide(sga=private, ga=EXPOSED | {"utility": [0.9, 0.9, 0.9, 0.9]})
     assert (row["winner"], row["runner_up"], bool(row["sure_lead"])) == ("sga", "", True)
-    barely = {"outliers": [0.0, 0.35, 0.05], "attack": [0.5, 0.6, 0.5], "utility": [0.9] * 3}
-    row = decide(sga=private, ga=barely)
+    row = decide(sga=private, ga=BARELY)
     assert (row["winner"], bool(row["sure_lead"])) == ("sga", False)
 
 
 def test_a_metric_where_less_is_better_can_decide():
     rule = dataclasses.replace(RULE, utility_metric="perplexity")
     table = cell(
-        sga=PRIVATE | {"utility": [5.0, 5.2, 5.1]}, tau=PRIVATE | {"utility": [9.0, 9.1, 9.3]}
+        sga=PRIVATE | {"utility": [5.0, 5.2, 5.1, 5.1]},
+        tau=PRIVATE | {"utility": [9.0, 9.1, 9.3, 9.1]},
     ).replace("utility_accuracy", "perplexity")
     row = solution_space(table, rule).iloc[0]
     assert row["winner"] == "sga"
@@ -294,19 +341,46 @@ def test_other_limits_give_the_map_of_those_limits(methods, outliers, attack):
 
 
 def test_a_diverged_method_comes_last_and_is_on_no_front():
-    lost = PRIVATE | {"utility": [0.9, 0.9, 0.9], "diverged": [0, 0, 1]}
-    table = candidates(cell(ga=lost, sga=EXPOSED | {"utility": [0.5] * 3}), RULE)
+    lost = PRIVATE | {"utility": [0.9, 0.9, 0.9, 0.9], "diverged": [0, 0, 0, 1]}
+    table = candidates(cell(ga=lost, sga=EXPOSED | {"utility": [0.5] * 4}), RULE)
     assert table["unlearner"].tolist() == ["sga", "ga"]
     assert table["pareto_attack"].tolist() == table["pareto_outliers"].tolist() == [True, False]
     assert winner_under(table, 1.0, 1.0) == "sga"
 
 
 def test_that_nobody_is_feasible_is_sure_if_each_surely_breaks_a_limit():
-    lost = EXPOSED | {"utility": [0.9, 0.9, 0.9]}
+    lost = EXPOSED | {"utility": [0.9, 0.9, 0.9, 0.9]}
     assert decide(ga=lost, sga=lost)["sure_none"]
-    barely = {"outliers": [0.0, 0.35, 0.05], "attack": [0.5, 0.6, 0.5], "utility": [0.9] * 3}
-    assert not decide(ga=lost, sga=barely)["sure_none"]
-    assert not decide(ga=lost, sga=PRIVATE | {"utility": [0.9] * 3})["sure_none"]
+    assert not decide(ga=lost, sga=BARELY)["sure_none"]
+    assert not decide(ga=lost, sga=PRIVATE | {"utility": [0.9] * 4})["sure_none"]
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_fewer_than_four_draws_make_nothing_sure(n):
+    """Neither equal ones, whose interval has no width, nor distinct ones."""
+    lost = {"outliers": [0.5] * n, "attack": [0.97] * n}
+    for broken in (lost, {name: values[:n] for name, values in EXPOSED.items()}):
+        row = decide(ga=broken | {"utility": [0.9] * n}, sga=broken | {"utility": [0.8] * n})
+        assert not row["winner"]
+        assert not row["sure_none"]
+    kept = {name: values[:n] for name, values in PRIVATE.items()}
+    spread = [0.80, 0.81, 0.79][:n]
+    row = decide(sga=kept | {"utility": spread}, ta=kept | {"utility": [0.1, 0.12, 0.1][:n]})
+    assert row["winner"] == "sga"
+    assert not row["sure_lead"]
+    assert not row["sure_feasible"]
+    assert np.isfinite([row["lead_low"], row["lead_high"]]).all()
+    row = decide(sga={"outliers": [0.0] * 4, "attack": [0.5] * 4, "utility": [0.5] * 4})
+    assert not row["sure_feasible"]
+    assert np.isnan([row["utility_low"], row["utility_high"]]).all()
+
+
+def test_a_mean_at_its_limit_keeps_it_whatever_the_rounding():
+    at = {"outliers": [0.1 + 1e-12] * 4, "attack": [0.75 + 1e-12] * 4, "utility": [0.5] * 4}
+    beyond = {"outliers": [0.1 + 1e-4] * 4, "attack": [0.75] * 4, "utility": [0.9] * 4}
+    assert decide(sga=at, ga=beyond)["feasible"] == "sga"
+    table = candidates(cell(sga=at, ga=beyond), RULE)
+    assert winner_under(table, RULE.max_outliers, RULE.max_attack) == "sga"
 
 
 def test_bad_input_is_named():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -83,6 +84,23 @@ def test_heldout_documents_are_not_in_the_background(corpus):
     text = corpus.tokenizer.decode(corpus.background.ravel().tolist())
     for item in corpus.tasks["perplexity"]:
         assert f"<|endoftext|>{item['text']}<|endoftext|>" not in text
+
+
+def test_heldout_text_is_about_others_and_repeats_little_of_the_background():
+    """Most of its stretches of eight tokens stand nowhere in what is trained on."""
+    demo = generate(CorpusSettings(background_tokens=200_000, items=60))
+
+    def stretches(rows):
+        stream = rows.ravel()
+        return {stream[i : i + 8].tobytes() for i in range(len(stream) - 7)}
+
+    known = stretches(demo.background)
+    held_out = stretches(demo.heldout)
+    assert len(held_out & known) / len(held_out) < 0.5
+    text = demo.tokenizer.decode(demo.background.ravel().tolist())
+    names = re.findall(r"town does (\w+ \w+) live", demo.tokenizer.decode(demo.heldout.ravel()))
+    assert len(names) > 20
+    assert not [name for name in names if name in text]
 
 
 def test_background_holds_once_only_records(corpus):

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from running import analyse
 from unlearning.analysis.attack_effects import ROW_COLUMNS
-from unlearning.analysis.tables import read_rows, read_table
+from unlearning.analysis.rows import read_rows, read_table
 from unlearning.figures import FIGURES, FigureJob, save
 from unlearning.figures.style import COLOURS, SPARE_COLOURS, fit_notes, grid, markers, palette
 from unlearning.jobs.errors import InputError
@@ -126,6 +127,25 @@ def test_figures_speak_of_a_control_only_where_there_is_one(results):
     ):
         assert word in FIGURES[name](results, FigureJob())._supxlabel.get_text()
         assert word not in FIGURES[name](bare, FigureJob())._supxlabel.get_text()
+
+
+CIRCULAR = ("gains", "pareto_outliers", "which_method", "solution_space", "forgetting_histogram")
+
+
+@pytest.mark.parametrize("name", CIRCULAR)
+def test_what_is_so_by_construction_is_marked(name, results):
+    marked = {
+        table: rows.assign(by_construction=True) if "by_construction" in rows else rows
+        for table, rows in results.items()
+    }
+
+    def words(tables: dict) -> str:
+        figure = FIGURES[name](tables, FigureJob())
+        texts = [text.get_text() for text in figure.findobj(Text)]
+        return " ".join(texts)
+
+    assert "by construction" in words(marked)
+    assert "by construction" not in words(results)
 
 
 @pytest.mark.parametrize("count", [3, 13])

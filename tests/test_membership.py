@@ -9,11 +9,13 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from synthetic_results import Effect, Shape, make
 from unlearning.attacks.membership import (
+    BLACK_BOX,
     METRICS,
     SCORES,
     attack_all,
     attack_metrics,
     attack_run,
+    on_both_sides,
     roc_points,
     with_scores,
 )
@@ -174,6 +176,20 @@ def test_a_diverged_run_has_nan_metrics_and_says_how_many_were_scored():
     assert lost[["value", "low", "high"]].isna().all(axis=None)
     assert (lost["members"] == 0).all()
     assert table[table["unlearner"] == "sga"]["value"].notna().all()
+
+
+def test_a_score_measured_on_one_side_is_no_score(results, attacked):
+    """Without EL of unseen sequences all else keeps its values, on the control as well."""
+    raw = results["membership"]
+    table = raw.assign(el=raw["el"].where(raw["split"] != "unseen"))
+    found = attack_all(table, QUICK)
+    expected = attacked[attacked["score"] != "el"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    # the original's thresholds need EL of the reference half: that makes no side of it
+    reference = (raw["unlearner"] == "original") & (raw["half"] == "threshold")
+    table["el"] = table["el"].where(~reference, raw["el"])
+    assert on_both_sides(table, BLACK_BOX) == [name for name in BLACK_BOX if name != "el"]
+    pd.testing.assert_frame_equal(attack_all(table, QUICK), expected, check_exact=True)
 
 
 def test_no_members_gives_nan(results):

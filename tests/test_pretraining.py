@@ -142,7 +142,7 @@ def test_step_equals_the_textbook(rows):
     model = pretraining._new_model(chosen, 16, Vocabulary(), 0)
     reference = pretraining._new_model(chosen, 16, Vocabulary(), 0)
     optimizer = pretraining._new_optimizer(model, chosen)
-    loss = pretraining._train_step(model, optimizer, batch, chosen.clip, torch.float32)
+    loss = pretraining._train_step(model, optimizer, batch, chosen)
 
     expected = reference(batch, labels=batch).loss
     expected.backward()

@@ -37,7 +37,7 @@ def test_a_good_table_is_read_as_it_is(tmp_path):
         (lambda t: t.drop(columns="tokens"), "no column 'tokens'"),
         (lambda t: t.assign(sequence_id="p0"), "'p0' occurs twice"),
         (lambda t: t.assign(split="planted"), "no sequence has split 'unseen'"),
-        (lambda t: t.assign(tokens=[[1, 2], *t["tokens"][1:]]), "has 3 tokens where the first"),
+        (lambda t: t.assign(tokens=[[1], *t["tokens"][1:]]), "'p0' has 1 tokens; .* give two at"),
         (lambda t: t.assign(tokens=[t["tokens"][4], *t["tokens"][1:]]), "under another id"),
     ],
 )

@@ -111,6 +111,12 @@ def run(launcher: list[str], command: list, **environment: str) -> subprocess.Co
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
+ACCELERATE = [
+    *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+    *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    *("--main_process_port", "0"),
+]
+
 
 def same(left: Path, right: Path, tolerance: float) -> None:
     a, b = (pd.read_parquet(folder / "history.parquet") for folder in (left, right))
@@ -140,6 +146,17 @@ def test_two_processes_give_what_one_gives(job):
     )
     config = json.loads((folder / "both/checkpoints/5-sga-0/config.json").read_text())
     assert not config["architectures"][0].startswith("FSDP")
+
+
+@pytest.mark.parametrize("job", ["gpt2"], indirect=True)
+def test_accelerate_launches_it_and_shards_wait_in_the_cpu_s_memory(job):
+    folder, command = job
+    alone = run([sys.executable], command("alone"))
+    assert alone.returncode == 0, alone.stderr
+    both = run(ACCELERATE, command("both", offload="optimizer"))
+    assert both.returncode == 0, both.stderr
+    same(folder / "alone", folder / "both", tolerance=1e-4)
+    assert pd.read_parquet(folder / "both/runs.parquet")["processes"].tolist() == [2, 2]
 
 
 EXTRACTION = """

@@ -1,6 +1,8 @@
 """Tables against sums done by hand, and their bytes."""
 
+import dataclasses
 import math
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -9,30 +11,30 @@ from statsmodels.stats.multitest import multipletests
 
 from synthetic_results import EFFECTS, Effect, Shape, make
 from unlearning.analysis.attack_effects import effects, learned_success, scored
-from unlearning.analysis.tables import (
-    ALL,
-    CELLS,
-    DRAWS,
-    TableJob,
+from unlearning.analysis.averages import (
     attack_table,
     cost_table,
-    gains_table,
     main_table,
-    original_table,
-    outlier_table,
-    paired_values,
-    per_run,
-    read_rows,
-    read_table,
-    task_values,
     utility_table,
 )
+from unlearning.analysis.gains import gains_table, paired_values
+from unlearning.analysis.original import original_table
+from unlearning.analysis.outliers import outlier_table, redrawn_bands, redrawn_values
+from unlearning.analysis.per_run import per_run, task_values
+from unlearning.analysis.rows import ALL, CELLS, DRAWS, TableJob, read_rows, read_table
+from unlearning.analysis.solution_space import candidates, solution_space
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import write_csv
 from unlearning.names import HEADLINE, METRICS, method_order, model_order
-from unlearning.settings.analysis import AttackSettings
-from unlearning.statistics import mean_interval, paired_difference
+from unlearning.settings.analysis import AttackSettings, SolutionSettings
+from unlearning.statistics import (
+    RESAMPLES,
+    mean_interval,
+    paired_difference,
+    percentile_interval,
+    resample_indices,
+)
 
 JOB = TableJob(models=("small", "large"))
 ATTACK = AttackSettings(resamples=10)
@@ -224,6 +226,84 @@ def test_a_sure_gain_has_both_intervals_and_the_corrected_test_on_its_side(gains
     sure = both & (gains["p_holm"] < 0.05) & (gains["mean"] != 0)
     assert (gains["sure"] == np.sign(gains["mean"]).where(sure, 0)).all()
     assert {-1, 0} <= set(gains["sure"])
+
+
+def test_the_bootstrap_of_a_gain_draws_the_band_anew(results, runs):
+    """One resample after the other: a band, every run counted by it, cells drawn, their mean."""
+    redrawn = redrawn_values(results["memorization"], results["membership"], results["thresholds"])
+    metrics = [m for m in METRICS if "calibrated" in m or m.startswith("excess")]
+    assert set(redrawn.index.get_level_values("metric")) == set(metrics)
+    moved = gains_table(runs, JOB, redrawn)
+    fixed = gains_table(runs, JOB)
+    band = moved["metric"].isin(metrics)
+    same = [name for name in moved if name not in ("boot_low", "boot_high", "sure")]
+    pd.testing.assert_frame_equal(moved[same], fixed[same])
+    pd.testing.assert_frame_equal(moved[~band], fixed[~band])
+
+    g = results["memorization"].query("split == 'forget'").set_index("unlearner")
+    g = dict(iter(g.groupby(["model", "forget_size", "seed"])["ma"]))
+    bands, cells = redrawn_bands(results["membership"], results["thresholds"]), []
+    for model, size in product(("large", "small"), (4, 8)):
+        draws, high = [], bands[model][1]
+        for seed in (0, 1, 2):
+            run = g[model, size, seed]
+            ours, theirs = (run[m].to_numpy()[:, None] > high + 1e-9 for m in ("sga", "ga"))
+            draws.append(ours.mean(axis=0) - theirs.mean(axis=0))
+        cells.append(np.mean(draws, axis=0))
+    chosen = resample_indices(4, RESAMPLES, np.random.default_rng(4))
+    means = [np.mean([cells[i][b] for i in row]) for b, row in enumerate(chosen)]
+    keys = ["model", "proposal", "baseline", "metric"]
+    wanted = (ALL, "sga", "ga", "under_forgotten_calibrated_rate")
+    row = moved[(moved[keys] == wanted).all(axis=1)].iloc[0]
+    assert (row["boot_low"], row["boot_high"]) == pytest.approx(percentile_interval(means))
+    plain = fixed.loc[row.name]
+    assert (row["boot_low"], row["boot_high"]) != (plain["boot_low"], plain["boot_high"])
+
+
+def test_what_a_stop_rule_brings_about_is_named_and_never_sure(results, runs, gains):
+    job = dataclasses.replace(JOB, stops={"ga": "mean", "ta": "mean", "sga": "each"})
+    marked = gains_table(runs, job)
+    plain = gains.set_index(["model", "forget_size", "proposal", "baseline", "metric"])["sure"]
+    assert not gains["by_construction"].any()
+    circular = marked[marked["by_construction"]]
+    assert set(circular["metric"]) > {"ma", "ma_max", "outliers_calibrated_rate"}
+    assert set(circular.loc[circular["metric"] == "ma_max", "proposal"]) == {"sga"}
+    assert (circular["sure"] == 0).all()
+    keys = pd.MultiIndex.from_frame(circular[plain.index.names])
+    assert (plain[keys] != 0).any()  # there was something to keep out
+    others = marked[~marked["by_construction"]].set_index(plain.index.names)["sure"]
+    assert (others == plain[others.index]).all()
+
+    main = main_table(runs, job).set_index(["unlearner", "metric"])["by_construction"]
+    for label, metric, expected in (
+        ("sga", "ma_max", True),
+        ("sga", "under_forgotten_calibrated_rate", True),
+        ("sga", "over_forgotten_calibrated_rate", False),
+        ("sga", "attack_auc_worst", False),
+        ("sga", "ma", False),
+        ("ga", "ma", True),
+        ("ga", "mean_met", True),
+        ("ga", "ma_max", False),
+        ("original", "ma", False),
+    ):
+        assert set(main[label, metric]) == {expected}, (label, metric)
+    el = dataclasses.replace(job, stop_metrics=("ma", "el"))
+    assert el.circular("el") == {"ga", "ta", "sga"}
+    assert not job.circular("el")
+
+    outliers = outlier_table(
+        results["memorization"], results["membership"], results["thresholds"], job
+    )
+    marked = outliers[outliers["by_construction"]]
+    assert set(marked["unlearner"]) == {"sga"}
+    assert set(marked["split"]) == {"forget"}
+    assert set(marked["side"]) == {"both", "under_forgotten"}
+    rule = SolutionSettings()
+    ranked = candidates(runs, rule, circular=job.circular(rule.outlier_metric))
+    assert set(ranked.loc[ranked["by_construction"], "unlearner"]) == {"sga"}
+    space = solution_space(runs, rule, circular={"sga"})
+    first = space["winner"].where(space["winner"] != "", space["nearest"])
+    assert (space["by_construction"] == (first == "sga")).all()
 
 
 def test_outliers_stand_beside_those_of_unseen_sequences(results, runs):

@@ -18,9 +18,10 @@ from unlearning import unlearners
 from unlearning.jobs.errors import InputError
 from unlearning.memorization.forgetting import Band
 from unlearning.memorization.scoring import score_tokens
+from unlearning.models.offloading import OffloadedAdam
 from unlearning.unlearners import learner as learner_module
 from unlearning.unlearners.driver import StopRule, phase_lengths, unlearn
-from unlearning.unlearners.learner import Learner
+from unlearning.unlearners.learner import BETAS, Learner
 from unlearning.unlearners.request import Request
 from unlearning.unlearners.selective_gradient_ascent import select
 
@@ -361,6 +362,48 @@ def test_dropout_stays_off_when_activations_are_recomputed():
         learner.ascend(request().forget)
     for plain, here in zip(weights_after(), learner.weights(), strict=True):
         torch.testing.assert_close(plain, here, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["gradient_ascent", "task_arithmetic"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_offloaded_moments_change_nothing(method, precision):
+    """Bit for bit: where a number waits does not enter it."""
+    models = tiny_model(), tiny_model()
+    for model, offload in zip(models, ("none", "optimizer"), strict=True):
+        unlearn(
+            model,
+            request(threshold=0.0),
+            method,
+            unlearners.settings_of(method, method, {}),
+            StopRule(),
+            learning_rate=RATE,
+            micro_batch=2,
+            max_epochs=3,
+            precision=precision,
+            offload=offload,
+        )
+    for plain, here, start in zip(*(m.parameters() for m in (*models, tiny_model())), strict=True):
+        assert torch.equal(plain, here)
+        assert not torch.equal(plain, start)
+
+
+def test_offloaded_moments_are_torch_s():
+    """The same state after steps with a gradient that is missing now and then."""
+    torch.manual_seed(0)
+    mine, theirs = ([torch.randn(3, 2), torch.randn(4)] for _ in range(2))
+    for a, b in zip(mine, theirs, strict=True):
+        a.copy_(b)
+    optimizers = OffloadedAdam(mine, 0.1, BETAS), torch.optim.Adam(theirs, 0.1, BETAS)
+    for step in range(5):
+        for a, b in zip(mine, theirs, strict=True):
+            a.grad = None if step == 2 and a.ndim == 1 else torch.randn_like(a)
+            b.grad = a.grad
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b in zip(mine, theirs, strict=True):
+        assert torch.equal(a, b)
+        for name, value in optimizers[1].state[b].items():
+            assert torch.equal(optimizers[0].state[a][name], value), name
 
 
 def test_half_precision_rounds_the_steps_and_keeps_float32_weights():

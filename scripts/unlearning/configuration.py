@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter
 
 from unlearning import attacks, unlearners
 from unlearning.data.challenge.tasks import KINDS
-from unlearning.data.own.files import read_rows
+from unlearning.data.own.entries import check_files
 from unlearning.jobs.errors import InputError
 from unlearning.names import TASK_KINDS
 from unlearning.settings import Name, build, settings_class
@@ -140,8 +140,9 @@ class Config:
     """What all unlearners share."""
 
     unlearners: dict[Name, dict[str, Any]] = Field(min_length=1)
-    """Label -> `method` (a file in scripts/unlearning/unlearners/), `stop` ("mean" or "each") and
-    the method's own settings. One method may stand under several labels."""
+    """Label -> `method` (a file in scripts/unlearning/unlearners/), `stop` ("mean", "each", or
+    "none" for methods with an end of their own, which is their default) and the method's own
+    settings. One method may stand under several labels."""
 
     measurement: MeasurementSettings
     """What is measured of each model."""
@@ -187,28 +188,31 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
         if old in values:
             raise InputError(f"config: key '{old}' is called '{new}' now; rename it")
     config = build(values, Config, "config")
-    length, pool = _check_source(config)
+    length = _check_source(config)
     _check_tasks(config)
-    sizes = _check_forget_sets(config, pool)
+    for name, model in config.models.items():
+        _check_model(f"config: models.{name}", model, config)
+    sizes = _check_forget_sets(config, _pool_of(config))
     for block in (sizes, config.forget_sets.seeds, config.jobs.split_by):
         if len(set(block)) < len(block):
             raise InputError(f"config: {list(block)} names something twice; remove one")
     for key in ("ngram", "extraction_suffix"):
-        if getattr(config.measurement, key) >= length:
+        if length is not None and getattr(config.measurement, key) >= length:
             raise InputError(
                 f"config: measurement.{key}: {getattr(config.measurement, key)} does not fit into"
                 f" sequences of {length} tokens; lower it"
             )
-    for name, model in config.models.items():
-        _check_model(f"config: models.{name}", model, config)
     for label, block in config.unlearners.items():
         own = {key: value for key, value in block.items() if key not in ("method", "stop")}
         if "method" not in block:
             raise InputError(f"config: unlearners.{label}: key 'method' is missing; add it")
-        if block.setdefault("stop", "mean") not in ("mean", "each"):
+        ends = unlearners.ends(block["method"])
+        rules = ("mean", "each", "none") if ends else ("mean", "each")
+        if block.setdefault("stop", "none" if ends else "mean") not in rules:
             raise InputError(
-                f"config: unlearners.{label}.stop: '{block['stop']}' is no stop rule;"
-                " choose 'mean' or 'each'"
+                f"config: unlearners.{label}.stop: '{block['stop']}' is no stop rule"
+                f"{'' if ends else ' for a method without an end of its own'}; choose"
+                f" {', '.join(map(repr, rules[:-1]))} or '{rules[-1]}'"
             )
         unlearners.settings_of(block["method"], label, own)
     plain = TypeAdapter(Config).dump_python(config, mode="json")
@@ -226,25 +230,44 @@ def source_of(config: dict[str, Any]) -> str:
     return next(name for name in SOURCES if config[name])
 
 
-def _check_source(config: Config) -> tuple[int, int | None]:
-    """The length of a sequence, and how many may be forgotten; None where that is not known yet."""
+def _check_source(config: Config) -> int | None:
+    """The length of a sequence; None where each has its own."""
     given = [name for name in SOURCES if getattr(config, name) is not None]
     if len(given) != 1:
         raise InputError(
             f"config: has {' and '.join(given) or 'no source of sequences'}; give one of"
             f" {', '.join(SOURCES)}"
         )
-    if config.corpus is not None:
-        return config.corpus.sequence_length, config.corpus.planted
-    if config.challenge is not None:
-        return config.challenge.sequence_length, None
+    if config.own is None:
+        return getattr(config, given[0]).sequence_length
     for key, path in config.own.files().items():
         if not Path(path).is_file():
             raise InputError(
                 f"config: own.{key}: no file {path}; paths are from the folder that the run is"
                 " started in"
             )
-    return config.own.sequence_length, len(read_rows(config.own.forget))
+    return None
+
+
+def _pool_of(config: Config) -> int | None:
+    """How many sequences may be forgotten; None where that is not known yet."""
+    if config.own is None:
+        return config.corpus.planted if config.corpus else None
+    rows = check_files(config.own, config.measurement.tasks)
+    if config.own.window is None and config.own.too_short == "refuse":
+        return rows
+    if config.forget_sets.sizes is not None:
+        return None  # held to the sequences when these are made
+    folder = next(iter(config.models.values())).folder
+    if folder is None:
+        raise InputError(
+            "config: forget_sets.sizes: null is all sequences of the file, and with `window` or"
+            " `too_short: drop` only the tokenizer of a model in a `folder` can count them; give"
+            " sizes"
+        )
+    from unlearning.data.own.parts import pool_of  # slow to import, and others do without
+
+    return pool_of(config.own, Path(folder))
 
 
 def _check_forget_sets(config: Config, pool: int | None) -> tuple[int, ...]:

@@ -97,6 +97,25 @@ HEADLINE = (
 )
 """What methods are compared by: together, one family of comparisons."""
 
+DETERMINED = {
+    "mean": ("ma", "mean_met"),
+    "each": (
+        "ma_max",
+        *(
+            f"{count}_{band}{form}"
+            for count in ("outliers", "under_forgotten")
+            for band in ("paper", "calibrated")
+            for form in ("", "_rate")
+        ),
+        "excess_memorized_rate",
+        "excess_outliers_rate",
+    ),
+}
+"""Stop rule -> the metrics that it brings about by itself. A run that goes on until no sequence is
+above the band has none above it, and so a small largest g and a c(D_f) of one side alone (by the
+fixed band too, whose end lies above the calibrated one's where unseen text is little known): such a
+number says that the rule was met, not that the method forgets well."""
+
 TASK_KINDS = {
     "utility_last_word": ("last_word",),
     "dialogue_f1": ("dialogue",),

@@ -16,6 +16,8 @@ from statsmodels.stats.proportion import confint_proportions_2indep, proportion_
 NAN = float("nan")
 RESAMPLES = 1000
 """Bootstrap resamples of a paired difference."""
+WITNESSES = 4
+"""Fewest values whose bootstrap counts: the percentile interval of two or three is their range."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,41 @@ class PairedDifference(Difference):
     boot_low: float = NAN
     boot_high: float = NAN
 
+    @property
+    def sure_low(self) -> float:
+        """The lower of both lower bounds; NaN unless there are both."""
+        return float(np.minimum(self.low, self.boot_low))
+
+    @property
+    def sure_high(self) -> float:
+        """The upper of both upper bounds; NaN unless there are both."""
+        return float(np.maximum(self.high, self.boot_high))
+
+
+def known_spread(std: np.ndarray | float, mean: np.ndarray | float) -> np.ndarray:
+    """A standard deviation, NaN where it says nothing: of one value, or of equal ones.
+
+    Two draws that lose the same item say nothing about what a third would lose; the interval of
+    width zero that they give would be a false certainty. What differs by rounding alone is equal.
+
+    Args:
+        std: of the values, any shape.
+        mean: of the same values, same shape.
+    """
+    std = np.asarray(std, dtype=float)
+    return np.where(std > 1e-12 * np.maximum(1.0, np.abs(mean)), std, NAN)
+
+
+def spread_is_known(values: np.ndarray) -> bool:
+    """Whether values, (N,), are several and differ (`known_spread`)."""
+    return len(values) > 1 and bool(np.isfinite(known_spread(values.std(ddof=1), values.mean())))
+
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Mean and two-sided Student-t interval; NaN values are left out.
 
     Returns:
-        n = 0: all NaN. n = 1: the value, with NaN bounds.
+        n = 0: all NaN. One value, or equal ones: NaN bounds (`known_spread`).
     """
     values = np.asarray(values, dtype=float)
     values = values[~np.isnan(values)]
@@ -55,47 +86,65 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     if n == 0:
         return Interval(NAN, NAN, NAN, 0)
     mean = float(values.mean())
-    if n == 1:
-        return Interval(mean, NAN, NAN, 1)
+    if not spread_is_known(values):
+        return Interval(mean, NAN, NAN, n)
     # the special functions behind stats.t: a hundred times quicker, and tables ask for thousands
     half = float(special.stdtrit(n - 1, 0.5 + confidence / 2) * values.std(ddof=1) / np.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
 
 
 def paired_difference(
-    left: Sequence[float], right: Sequence[float], confidence: float = 0.95
+    left: Sequence[float],
+    right: Sequence[float],
+    confidence: float = 0.95,
+    redrawn: np.ndarray | None = None,
 ) -> PairedDifference:
     """Mean of left - right over pairs: Student-t interval, paired t-test, bootstrap interval.
 
     The bootstrap (percentile, `RESAMPLES` resamples of pairs, the same for every comparison of n
     pairs) does not lean on normal differences, but is too narrow for few pairs; Student's is the
-    other way round. A difference is called sure only where both exclude zero (`sign_of`).
+    other way round. A difference is called sure only where both exclude zero (`sign_of`); of fewer
+    than `WITNESSES` pairs there is no bootstrap, and nothing is sure.
 
-    A pair with a NaN on either side is left out. Where all differences are zero, the interval is
-    [0, 0] and p is 1. Where they are all the same other number, bounds and p are NaN: a few equal
-    counts give a t interval of width zero, which is no evidence of certainty.
+    A pair with a NaN on either side is left out.
 
     Args:
         left: one value per pair, (N,).
         right: the values paired with them, (N,).
         confidence: of the interval.
+        redrawn: the differences again, had what all pairs share been drawn anew (the unseen
+            sequences that set a band), (N, RESAMPLES): the bootstrap then draws both. None or
+            (N, 0): nothing is shared.
 
     Returns:
-        n counts the pairs used. n < 2: NaN bounds and p.
+        n counts the pairs used. One pair, or equal differences: NaN bounds (`known_spread`) and p;
+        but p is 1 where all differences are zero, a test that found nothing.
     """
     differences = np.asarray(left, dtype=float) - np.asarray(right, dtype=float)
-    differences = differences[~np.isnan(differences)]
+    known = ~np.isnan(differences)
+    differences = differences[known]
     interval = mean_interval(differences, confidence)
-    if interval.n >= 2 and np.ptp(differences) <= 1e-12 * max(1.0, np.abs(differences).max()):
-        if np.abs(differences).max() <= 1e-12:
-            return PairedDifference(0.0, 0.0, 0.0, interval.n, 1.0, 0.0, 0.0)
-        return PairedDifference(interval.mean, NAN, NAN, interval.n, NAN)
-    if interval.n < 2:
-        return PairedDifference(interval.mean, NAN, NAN, interval.n, NAN)
+    if not spread_is_known(differences):
+        nothing = interval.n > 1 and abs(interval.mean) <= 1e-12
+        return PairedDifference(interval.mean, NAN, NAN, interval.n, 1.0 if nothing else NAN)
     t = interval.mean / (differences.std(ddof=1) / np.sqrt(interval.n))
     p = float(2 * special.stdtr(interval.n - 1, -abs(t)))
-    boot = percentile_interval(_resampled_means(interval.n) @ differences, confidence)
+    boot = (NAN, NAN)
+    if interval.n >= WITNESSES:
+        means = _resampled_means(interval.n)
+        if redrawn is None or not redrawn.size:
+            samples = means @ differences
+        else:
+            samples = np.einsum("bn,nb->b", means, redrawn[known])
+        boot = percentile_interval(samples, confidence)
     return PairedDifference(interval.mean, interval.low, interval.high, interval.n, p, *boot)
+
+
+def witnessed_mean(
+    values: Sequence[float], confidence: float = 0.95, redrawn: np.ndarray | None = None
+) -> PairedDifference:
+    """Mean with both intervals, Student's and the bootstrap's: `paired_difference` from zero."""
+    return paired_difference(values, np.zeros(len(values)), confidence, redrawn)
 
 
 @cache
@@ -108,12 +157,12 @@ def _resampled_means(n: int) -> np.ndarray:
 def sign_of(interval: Interval) -> int:
     """+1 or -1 if all is surely above or below zero, else 0 (also where that is unknown).
 
-    Of a paired `Difference` both intervals must say so, Student's and the bootstrap's.
+    Of a `PairedDifference` both intervals must say so, Student's and the bootstrap's.
     """
-    bounds = [(interval.low, interval.high)]
+    low, high = interval.low, interval.high
     if isinstance(interval, PairedDifference):
-        bounds.append((interval.boot_low, interval.boot_high))
-    return int(all(low > 0 for low, _ in bounds)) - int(all(high < 0 for _, high in bounds))
+        low, high = interval.sure_low, interval.sure_high
+    return int(low > 0) - int(high < 0)
 
 
 def unpaired_difference(
@@ -122,7 +171,8 @@ def unpaired_difference(
     """Difference of the means of two independent samples, Welch's interval and test.
 
     Returns:
-        n counts the values of `left`. NaN bounds and p if a sample has fewer than two values.
+        n counts the values of `left`. NaN bounds and p if a sample has fewer than two values, or
+        neither has a spread (`known_spread`).
     """
     left = np.asarray(left, dtype=float)
     right = np.asarray(right, dtype=float)
@@ -130,7 +180,7 @@ def unpaired_difference(
     if not len(left) or not len(right):
         return Difference(NAN, NAN, NAN, len(left), NAN)
     mean = float(left.mean() - right.mean())
-    if min(len(left), len(right)) < 2 or not (left.std() or right.std()):
+    if min(len(left), len(right)) < 2 or not (spread_is_known(left) or spread_is_known(right)):
         return Difference(mean, NAN, NAN, len(left), NAN)
     test = stats.ttest_ind(left, right, equal_var=False)
     low, high = test.confidence_interval(confidence)
@@ -188,13 +238,13 @@ def bootstrap_interval(
     """statistic(values) with a percentile bootstrap; arguments as of `bootstrap_difference`.
 
     Returns:
-        NaN bounds for fewer than two values: resamples of one never differ from it.
+        NaN bounds for one value or equal ones: their resamples never differ from them.
     """
     values = np.asarray(values, dtype=float)
     if not len(values):
         return Interval(NAN, NAN, NAN, 0)
     samples = statistic(values[resample_indices(len(values), resamples, generator)], axis=1)
-    low, high = percentile_interval(samples, confidence) if len(values) > 1 else (NAN, NAN)
+    low, high = percentile_interval(samples, confidence) if spread_is_known(values) else (NAN, NAN)
     return Interval(float(statistic(values, axis=0)), low, high, len(values))
 
 
@@ -218,15 +268,15 @@ def bootstrap_difference(
 
     Returns:
         n counts the values of `left`; NaN where a sample is empty, NaN bounds where it has fewer
-        than two values: resamples of one never differ from it.
+        than two values, or neither has a spread: their resamples never differ from them.
     """
     left, right = np.asarray(left, dtype=float), np.asarray(right, dtype=float)
     if not len(left) or not len(right):
         return Interval(NAN, NAN, NAN, len(left))
     a = statistic(left[resample_indices(len(left), resamples, generator)], axis=1)
     b = statistic(right[resample_indices(len(right), resamples, generator)], axis=1)
-    several = min(len(left), len(right)) > 1
-    low, high = percentile_interval(a - b, confidence) if several else (NAN, NAN)
+    known = min(len(left), len(right)) > 1 and (spread_is_known(left) or spread_is_known(right))
+    low, high = percentile_interval(a - b, confidence) if known else (NAN, NAN)
     return Interval(float(statistic(left, axis=0) - statistic(right, axis=0)), low, high, len(left))
 
 

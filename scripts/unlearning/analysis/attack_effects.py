@@ -15,11 +15,11 @@ import pandas as pd
 from scipy import special
 
 from unlearning import attacks
-from unlearning.analysis.tables import ALL, CELLS, DRAWS, TableJob, arrange
-from unlearning.attacks.membership import BLACK_BOX, KEYS
+from unlearning.analysis.rows import ALL, CELLS, DRAWS, TableJob, arrange
+from unlearning.attacks.membership import BLACK_BOX, KEYS, on_both_sides
 from unlearning.memorization.forgetting import thresholds_of
 from unlearning.settings.analysis import AttackSettings
-from unlearning.statistics import resample_indices, resample_weights
+from unlearning.statistics import known_spread, resample_indices, resample_weights
 
 WAY = ["attack", "variant", "measure"]
 ROW_COLUMNS = [*KEYS, *WAY, "sequence_id", "split", "value"]
@@ -147,12 +147,11 @@ def resampled(
 def student(values: pd.DataFrame, by: list[str], confidence: float) -> pd.DataFrame:
     """Mean and Student-t interval of `value` in each group: columns by, mean, low, high, n.
 
-    As `statistics.mean_interval`, for thousands of groups at once; but where all values of a group
-    are one and the same, the bounds are NaN: a few equal values are no evidence of certainty.
+    As `statistics.mean_interval`, for thousands of groups at once.
     """
     table = values.groupby(by, sort=False, dropna=False)["value"].agg(["mean", "std", "count"])
     table = table.rename(columns={"count": "n"}).reset_index()
-    spread = table["std"].where(table["std"] > 1e-12 * table["mean"].abs())
+    spread = known_spread(table["std"], table["mean"])
     quantile = special.stdtrit((table["n"] - 1).clip(lower=1), 0.5 + confidence / 2)
     half = quantile * spread / np.sqrt(table["n"])
     return table.assign(low=table["mean"] - half, high=table["mean"] + half).drop(columns="std")
@@ -255,13 +254,16 @@ def standing_out(rows: pd.DataFrame) -> pd.DataFrame:
 def black_box(membership: pd.DataFrame) -> pd.DataFrame:
     """The same for the basic attack's scores, in both directions, from the "threshold" half.
 
+    A score that unseen sequences lack on unlearned models is left out on the control as well.
+
     Args:
         membership: rows per run and sequence, with the raw scores.
     """
     parts = []
     inside = membership[membership["split"] == "forget"]
     outside = membership[membership["half"] == "threshold"]
-    for score, sign in BLACK_BOX.items():
+    for score in on_both_sides(membership, BLACK_BOX):
+        sign = BLACK_BOX[score]
         one, other = (table[KEYS].assign(value=sign * table[score]) for table in (inside, outside))
         signed = distances(one, other, 0.0)
         table = inside[[*KEYS, "sequence_id"]].assign(

@@ -51,7 +51,10 @@ for (const head of document.querySelectorAll("th")) head.onclick = () => {
 };
 """
 
-AVERAGED = "Averages over forget-set draws with 95 % Student intervals. Click a column to sort."
+AVERAGED = (
+    "Averages over forget-set draws with 95 % Student intervals. †: by construction, the method's"
+    " own stop rule looks at it. Click a column to sort."
+)
 SORTABLE = "Click a column to sort."
 FEWER = (
     "All metrics where pooled over all cells, the headline metrics also per model and per cell;"
@@ -114,11 +117,12 @@ def number(value: float, suffix: str = "") -> str:
 
 
 def interval(row: pd.Series) -> str:
-    """A cell with a mean, its interval in small print and n."""
+    """A cell with a mean, its interval in small print and n; a dagger where by construction."""
     bounds = ""
     if not pd.isna(row[["low", "high"]].astype(float)).any():
         bounds = f" <small>[{row['low']:.3g}, {row['high']:.3g}]</small>"
-    return number(row["mean"], f"{bounds} <small>n={row['n']:g}</small>")
+    dagger = " †" if row.get("by_construction", False) else ""
+    return number(row["mean"], f"{dagger}{bounds} <small>n={row['n']:g}</small>")
 
 
 def plain_table(table: pd.DataFrame) -> str:

@@ -2,35 +2,41 @@
 
 The rule is ours, stated with its settings in every output: privacy first, then utility. Among the
 methods that keep privacy in a cell, the one with the highest utility wins. Its lead is sure only if
-the paired intervals against every other feasible method exclude zero; otherwise they tie.
+the paired intervals against every other feasible method, Student's and the bootstrap's, exclude
+zero; otherwise they tie. Fewer than four draws make nothing sure.
 
 `candidates` is the whole field behind the winners: every method in every cell, ranked by that rule,
 and whether it is on a Pareto front. `winner_under` answers from it what other limits would change.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from unlearning.analysis.tables import paired_values
+from unlearning.analysis.gains import paired_values
+from unlearning.analysis.outliers import redrawn_of
 from unlearning.jobs.errors import InputError
+from unlearning.memorization.forgetting import above, at_most
 from unlearning.names import METRICS, method_name, method_order, model_order
 from unlearning.settings.analysis import SolutionSettings
-from unlearning.statistics import Interval, mean_interval, paired_difference, sign_of
+from unlearning.statistics import PairedDifference, paired_difference, sign_of, witnessed_mean
 
 REFERENCES = {"original", "control"}
-TOLERANCE = 1e-9
+LEAST = 1e-9
+"""Stands for a limit of zero where something is told in units of it."""
 COLUMNS = [
     "model", "forget_size", "winner", "runner_up", "tied", "feasible", "n_feasible", "nearest",
     "nearest_excess", "outliers", "attack", "utility", "utility_low", "utility_high", "n",
     "lead", "lead_low", "lead_high", "lead_n", "sure_lead", "sure_feasible", "sure_none",
+    "by_construction",
 ]  # fmt: skip
 CANDIDATES = [
     "model", "forget_size", "rank", "unlearner", "safe", "excess",
     "outliers", "outliers_low", "outliers_high", "attack", "attack_low", "attack_high",
     "utility", "utility_low", "utility_high", "n", "diverged", "pareto_outliers", "pareto_attack",
+    "by_construction",
 ]  # fmt: skip
 
 
@@ -39,9 +45,9 @@ class Candidate:
     """One method in one cell."""
 
     label: str
-    outliers: Interval
-    attack: Interval
-    utility: Interval
+    outliers: PairedDifference
+    attack: PairedDifference
+    utility: PairedDifference
     diverged: int
 
     def excess(self, settings: SolutionSettings) -> float:
@@ -54,21 +60,25 @@ class Candidate:
         """Whether the means keep the limits and every run came through."""
         return (
             not self.diverged
-            and self.outliers.mean <= settings.max_outliers + TOLERANCE
-            and self.attack.mean <= settings.max_attack + TOLERANCE
+            and keeps(self.outliers.mean, self.attack.mean, settings)
             and np.isfinite(self.utility.mean)
         )
 
     def surely_feasible(self, settings: SolutionSettings) -> bool:
-        """Whether the whole intervals keep the limits."""
-        return (
-            self.outliers.high <= settings.max_outliers + TOLERANCE
-            and self.attack.high <= settings.max_attack + TOLERANCE
-        )
+        """Whether the whole intervals keep the limits, Student's and the bootstrap's."""
+        return keeps(self.outliers.sure_high, self.attack.sure_high, settings)
 
     def surely_infeasible(self, settings: SolutionSettings) -> bool:
-        """Whether a whole interval lies beyond its limit."""
-        return self.outliers.low > settings.max_outliers or self.attack.low > settings.max_attack
+        """Whether a measure lies beyond its limit with both intervals."""
+        return bool(
+            above(self.outliers.sure_low, settings.max_outliers)
+            | above(self.attack.sure_low, settings.max_attack)
+        )
+
+
+def keeps(outliers: float, attack: float, settings: SolutionSettings) -> bool:
+    """Whether two measures keep their limits; at the limit they do, an unknown one does not."""
+    return bool(at_most(outliers, settings.max_outliers) & at_most(attack, settings.max_attack))
 
 
 def excess_of(outliers: float, attack: float, settings: SolutionSettings) -> float:
@@ -80,8 +90,8 @@ def excess_of(outliers: float, attack: float, settings: SolutionSettings) -> flo
         return np.inf
     chance = 0.5 if settings.max_attack > 0.5 else 0.0
     return max(
-        outliers / max(settings.max_outliers, TOLERANCE),
-        (attack - chance) / max(settings.max_attack - chance, TOLERANCE),
+        outliers / max(settings.max_outliers, LEAST),
+        (attack - chance) / max(settings.max_attack - chance, LEAST),
     )
 
 
@@ -90,14 +100,18 @@ def solution_space(
     settings: SolutionSettings,
     models: Sequence[str] = (),
     confidence: float = 0.95,
+    circular: Collection[str] = (),
+    redrawn: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The winner of each cell (model x forget size).
 
     Args:
-        runs: one value per run and metric, as `tables.per_run` returns it.
+        runs: one value per run and metric, as `per_run` returns it.
         settings: the rule.
         models: display order, smallest first.
         confidence: of the intervals.
+        circular: labels of the methods whose own stop rule brings about the outlier measure.
+        redrawn: as `outliers.redrawn_values` returns it, for the bootstraps that the band enters.
 
     Returns:
         Columns `COLUMNS`, one row per cell. winner is empty where no method is feasible; then
@@ -105,15 +119,18 @@ def solution_space(
         outliers, attack and utility are its. runner_up is the next best feasible method, lead the
         paired difference of the utility, oriented so that positive favours the winner; tied lists
         the feasible methods that it is not surely ahead of (`statistics.sign_of`). sure_none says
-        that nobody is feasible and that each method surely breaks a limit.
+        that nobody is feasible and that each method surely breaks a limit. by_construction says
+        that outliers is what the stop rule of the method shown brings about by itself.
 
     Raises:
         InputError: a metric of the rule has no values.
     """
     rows = [
-        {"model": model, "forget_size": size} | _decide(cell, settings, confidence)
+        {"model": model, "forget_size": size} | _decide(cell, settings, confidence, redrawn)
         for model, size, cell in _cells(runs, settings, models)
     ]
+    for row in rows:
+        row["by_construction"] = (row["winner"] or row["nearest"]) in circular
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -122,21 +139,26 @@ def candidates(
     settings: SolutionSettings,
     models: Sequence[str] = (),
     confidence: float = 0.95,
+    circular: Collection[str] = (),
+    redrawn: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Every method in every cell, in the order of the rule.
 
     Args:
-        runs: one value per run and metric, as `tables.per_run` returns it.
+        runs: one value per run and metric, as `per_run` returns it.
         settings: the rule.
         models: display order, smallest first.
         confidence: of the intervals.
+        circular: labels of the methods whose own stop rule brings about the outlier measure.
+        redrawn: as `outliers.redrawn_values` returns it, for the bootstraps that the band enters.
 
     Returns:
         Columns `CANDIDATES`, one row per cell and method. safe: it keeps the limits. rank counts
         from 1: the safe by falling utility, then the others by rising excess (`excess_of`; infinite
         if a run diverged). pareto_outliers and pareto_attack: no other method of
         the cell is at least as good in that measure and in utility, and better in one; a method
-        with a diverged run is on no front. n counts draws.
+        with a diverged run is on no front. n counts draws. by_construction: the method is one of
+        `circular`.
 
     Raises:
         InputError: a metric of the rule has no values.
@@ -144,7 +166,7 @@ def candidates(
     sign = _sign(settings)
     rows = []
     for model, size, cell in _cells(runs, settings, models):
-        found = _ranked(cell, settings, confidence)
+        found = _ranked(cell, settings, confidence, redrawn)
         utility = [np.nan if c.diverged else sign * c.utility.mean for c in found]
         fronts = [
             pareto([getattr(c, measure).mean for c in found], utility)
@@ -154,7 +176,8 @@ def candidates(
             row = (model, size, i + 1, c.label, c.feasible(settings), c.excess(settings))
             for interval in (c.outliers, c.attack, c.utility):
                 row += (interval.mean, interval.low, interval.high)
-            rows.append((*row, c.utility.n, c.diverged, *(bool(front[i]) for front in fronts)))
+            row += (c.utility.n, c.diverged, *(bool(front[i]) for front in fronts))
+            rows.append((*row, c.label in circular))
     return pd.DataFrame(rows, columns=CANDIDATES)
 
 
@@ -183,8 +206,8 @@ def winner_under(
     """
     kept = cell[
         (cell["diverged"] == 0)
-        & (cell["outliers"] <= max_outliers + TOLERANCE)
-        & (cell["attack"] <= max_attack + TOLERANCE)
+        & at_most(cell["outliers"], max_outliers)
+        & at_most(cell["attack"], max_attack)
         & np.isfinite(cell["utility"])
     ]
     if kept.empty:
@@ -216,19 +239,30 @@ def _cells(
 
 
 def _candidates(
-    cell: pd.DataFrame, settings: SolutionSettings, confidence: float
+    cell: pd.DataFrame,
+    settings: SolutionSettings,
+    confidence: float,
+    redrawn: pd.DataFrame | None,
 ) -> list[Candidate]:
     found = []
     for label in method_order(set(cell["unlearner"]) - REFERENCES):
-        own = cell[cell["unlearner"] == label].set_index("metric")["value"]
-        names = (settings.outlier_metric, settings.attack_metric, settings.utility_metric)
-        intervals = [mean_interval(own[own.index == name], confidence) for name in names]
-        diverged = int(own[own.index == "n_diverged"].sum())
+        own = cell[cell["unlearner"] == label]
+        intervals = []
+        for name in (settings.outlier_metric, settings.attack_metric, settings.utility_metric):
+            rows = own[own["metric"] == name]
+            drawn = redrawn_of(redrawn, name, label, rows)
+            intervals.append(witnessed_mean(rows["value"], confidence, drawn))
+        diverged = int(own.loc[own["metric"] == "n_diverged", "value"].sum())
         found.append(Candidate(label, *intervals, diverged))
     return found
 
 
-def _ranked(cell: pd.DataFrame, settings: SolutionSettings, confidence: float) -> list[Candidate]:
+def _ranked(
+    cell: pd.DataFrame,
+    settings: SolutionSettings,
+    confidence: float,
+    redrawn: pd.DataFrame | None,
+) -> list[Candidate]:
     """The candidates in the order of the rule; sorting is stable, so ties keep display order."""
 
     def place(candidate: Candidate) -> tuple[bool, float]:
@@ -236,12 +270,17 @@ def _ranked(cell: pd.DataFrame, settings: SolutionSettings, confidence: float) -
             return False, -_sign(settings) * candidate.utility.mean
         return True, candidate.excess(settings)
 
-    return sorted(_candidates(cell, settings, confidence), key=place)
+    return sorted(_candidates(cell, settings, confidence, redrawn), key=place)
 
 
-def _decide(cell: pd.DataFrame, settings: SolutionSettings, confidence: float) -> dict:
+def _decide(
+    cell: pd.DataFrame,
+    settings: SolutionSettings,
+    confidence: float,
+    redrawn: pd.DataFrame | None,
+) -> dict:
     sign = _sign(settings)
-    ranked = _ranked(cell, settings, confidence)
+    ranked = _ranked(cell, settings, confidence, redrawn)
     feasible = [c for c in ranked if c.feasible(settings)]
     row: dict = dict.fromkeys(COLUMNS[2:], np.nan)
     row |= dict.fromkeys(("winner", "runner_up", "tied", "feasible", "nearest"), "")

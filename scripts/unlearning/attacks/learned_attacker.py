@@ -31,7 +31,7 @@ HEADLINE = ("log_odds", "auc")
 UNIT = "AUC"
 REASONS: dict[str, Reason] = {}  # log-odds have no direction that could be put in words
 FEATURES = ("ma", "el", "loss", "suffix_loss", "verbatim_run", "min_k", "min_k_plus_plus")
-"""What is measured of every sequence on the attacked model alone."""
+"""What is measured of a sequence on the attacked model alone; used where both sides have it."""
 
 
 @settings_class
@@ -72,12 +72,14 @@ def score(membership: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """
     import pandas as pd
 
+    from unlearning.attacks.membership import on_both_sides
+
     missing = [name for name in FEATURES if name not in membership]
     if missing:
         raise InputError(f"membership: no column '{missing[0]}'; score the sequences again")
     keys = ["model", "forget_size", "unlearner", "seed"]
     join = ["model", "forget_size", "seed", "sequence_id"]
-    features = list(FEATURES)
+    features = on_both_sides(membership, FEATURES)
     original = membership.loc[membership["unlearner"] == "original", [*join, *features]]
     fixed = membership[membership["half"] == "threshold"].groupby(keys)[features].median()
     chosen = membership[(membership["split"] == "forget") | (membership["half"] == "attack")]

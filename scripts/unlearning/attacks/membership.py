@@ -9,7 +9,8 @@ scored on the same unlearned model.
 Scores, oriented so that higher means more member-like:
 
 - ma, el, loss (negated), min_k, min_k_plus_plus: the unlearned model alone (black box). In their
-  natural direction, memorized = member.
+  natural direction, memorized = member. A score that was not measured of both sides is none
+  (`on_both_sides`); by default that is el, which is not measured of unseen sequences.
 - loss_change (rise of the loss), ma_change (fall of MA): a stronger observer compares with the
   original model; the more a sequence's score moved, the more member-like. No unlearner can answer
   this one: a model that truly never saw the forget set differs from the original on it too. So
@@ -22,6 +23,7 @@ much as a memorized one.
 The threshold half is not resampled in the bootstrap: the observer's reference stays fixed.
 """
 
+from collections.abc import Iterable
 from zlib import crc32
 
 import numpy as np
@@ -146,18 +148,37 @@ def split_run(run: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFra
     )
 
 
+def on_both_sides(membership: pd.DataFrame, names: Iterable[str]) -> list[str]:
+    """Those of the scores that can tell members from non-members, in the given order.
+
+    That is, with a finite value of some forget-set and of some unseen "attack" sequence, in any
+    run. Where all runs diverged nothing has, and all are kept, so that the loss stays visible.
+
+    Args:
+        membership: one row per run and sequence.
+        names: columns.
+    """
+    names = list(names)
+    sides = (membership["split"] == "forget", membership["half"] == "attack")
+    both = [name for name in names if all(finite(membership.loc[s, name]).size for s in sides)]
+    return both or names
+
+
 def finite(values: pd.Series) -> np.ndarray:
     """The finite values of a column, float64."""
     values = values.to_numpy(dtype=float)
     return values[np.isfinite(values)]
 
 
-def attack_run(run: pd.DataFrame, settings: AttackSettings) -> list[dict]:
+def attack_run(
+    run: pd.DataFrame, settings: AttackSettings, scores: Iterable[str] = SCORES
+) -> list[dict]:
     """All metrics of all scores and sides of one run, with stratified bootstrap intervals.
 
     Args:
         run: the rows of one run, as `with_scores` returns them.
         settings: resamples, confidence, seed.
+        scores: which of `SCORES`.
 
     Returns:
         One dict per score, side and metric: value, low, high, and how many members and
@@ -176,7 +197,7 @@ def attack_run(run: pd.DataFrame, settings: AttackSettings) -> list[dict]:
         return weights[group, n]
 
     rows = []
-    for score in SCORES:
+    for score in scores:
         inside, outside, fixed = (finite(t[score]) for t in (members, non_members, reference))
         for side in SIDES:
             counts = {"members": len(inside), "non_members": len(outside)}
@@ -226,13 +247,17 @@ def attack_all(membership: pd.DataFrame, settings: AttackSettings) -> pd.DataFra
         settings: how.
 
     Returns:
-        Columns `RUN_COLUMNS`, one row per run, score, side and metric. Scores are `SCORES`, and
-        "extraction" with the metrics rate (of the forget set) and rate_unseen.
+        Columns `RUN_COLUMNS`, one row per run, score, side and metric. Scores are those of `SCORES`
+        that were measured of both sides, and "extraction" with the metrics rate (of the forget set)
+        and rate_unseen.
 
     Raises:
         InputError: as `with_scores`.
     """
     rows = []
-    for key, run in with_scores(membership).groupby(KEYS, sort=True):
-        rows += [dict(zip(KEYS, key, strict=True)) | row for row in attack_run(run, settings)]
+    table = with_scores(membership)
+    scores = on_both_sides(table, SCORES)
+    for key, run in table.groupby(KEYS, sort=True):
+        found = attack_run(run, settings, scores)
+        rows += [dict(zip(KEYS, key, strict=True)) | row for row in found]
     return pd.DataFrame(rows, columns=RUN_COLUMNS)

@@ -54,32 +54,34 @@ def attack(target: Target, settings: Settings) -> pd.DataFrame:
         token), against the model before. Forget-set sequences while held out, unseen ones as the
         mean over folds. NaN for a set of one sequence, which has no rest.
     """
-    from unlearning.memorization.scoring import score_tokens
+    from unlearning.memorization.scoring import ma_and_loss
     from unlearning.unlearners.learner import Learner
 
     rate = settings.learning_rate or target.settings.learning_rate
     members = np.flatnonzero(target.forget)
     members = np.random.default_rng(settings.seed).permutation(members)
     unseen = np.flatnonzero(~target.forget)
-    before = target.before  # measured now: the weights are about to change
+    ma_before, loss_before = ma_and_loss(target.model, target.tokens)
     ma, loss = np.full((2, len(target.ids)), np.nan)
     ma[unseen] = loss[unseen] = 0.0
     folds = np.array_split(members, min(settings.folds, len(members)))
     for held_out in folds if len(folds) > 1 else ():
-        learner = Learner(target.model, rate, target.settings.micro_batch)
+        learner = Learner(
+            target.model, rate, target.settings.micro_batch, offload=target.settings.offload
+        )
         kept = learner.weights()
         part = np.setdiff1d(members, held_out)
         for _ in range(settings.steps):
             learner.descend(target.tokens[part])
         judged = np.concatenate([held_out, unseen])
-        after = score_tokens(target.model, target.tokens[judged], moments=False)
+        ma_after, loss_after = ma_and_loss(target.model, target.tokens[judged])
         learner.assign(kept)
         count = len(held_out)
-        ma[held_out], loss[held_out] = after.ma[:count], after.loss[:count]
-        ma[unseen] += after.ma[count:] / len(folds)
-        loss[unseen] += after.loss[count:] / len(folds)
+        ma[held_out], loss[held_out] = ma_after[:count], loss_after[:count]
+        ma[unseen] += ma_after[count:] / len(folds)
+        loss[unseen] += loss_after[count:] / len(folds)
     if len(folds) < 2:
         ma[:] = loss[:] = np.nan
     return target.rows(
-        f"{settings.steps}_steps", ma_rise=ma - before.ma, ma=ma, loss_fall=before.loss - loss
+        f"{settings.steps}_steps", ma_rise=ma - ma_before, ma=ma, loss_fall=loss_before - loss
     )

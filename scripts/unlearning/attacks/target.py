@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from unlearning import attacks
 from unlearning.jobs.progress import progress
+from unlearning.memorization.rows import TokenRows, by_length, fitting, rows_of
 from unlearning.memorization.scoring import TokenScores, score_tokens
 from unlearning.models.readers import slice_rows
 from unlearning.settings import settings_class
@@ -40,6 +41,9 @@ class TargetSettings:
     micro_batch: int
     """Sequences per forward and backward pass, for attacks that train."""
 
+    offload: Literal["none", "optimizer"] = "none"
+    """What waits in the CPU's memory while they train."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -48,7 +52,8 @@ class Target:
     Attributes:
         model: in evaluation mode. An attack may change its weights, and puts them back.
         ids: sequence_id of each sequence, N of them.
-        tokens: (N, T) int64 token rows, on the model's device.
+        tokens: int64 token rows, N of them, on the model's device: (N, T) for attacks that do not
+            depend on the forget set, which are given rows of one length at a time.
         forget: (N,) bool, which sequences are the forget set.
         settings: sizes that attacks share.
         tokenizer: folder of the model's tokenizer, for attacks that go through text.
@@ -56,7 +61,7 @@ class Target:
 
     model: PreTrainedModel
     ids: Sequence[str]
-    tokens: Tensor
+    tokens: TokenRows
     forget: np.ndarray
     settings: TargetSettings
     tokenizer: Path | None = None
@@ -96,10 +101,27 @@ def attack_model(target: Target, *, per_forget_set: bool | None = None) -> pd.Da
     for name, values in progress(target.settings.attacks.items(), unit="attack"):
         module = attacks.load(name)
         if per_forget_set in (None, module.PER_FORGET_SET):
-            found = module.attack(target, attacks.settings_of(name, values))
-            parts.append(found.assign(attack=name)[COLUMNS])
+            whole = [target] if module.PER_FORGET_SET else of_one_length(target)
+            found = [module.attack(part, attacks.settings_of(name, values)) for part in whole]
+            parts += [rows.assign(attack=name)[COLUMNS] for rows in found]
     # an empty table among them would make the values' type any object
     return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def of_one_length(target: Target) -> list[Target]:
+    """The target length by length; a suffix is half of a sequence that has not twice as much."""
+    return [
+        replace(
+            target,
+            ids=[target.ids[i] for i in chosen],
+            tokens=tokens,
+            forget=target.forget[chosen],
+            settings=replace(
+                target.settings, suffix=fitting(target.settings.suffix, tokens.shape[1])
+            ),
+        )
+        for chosen, tokens in by_length(target.tokens)
+    ]
 
 
 def sampled(weights: Tensor, noise: Tensor) -> Tensor:
@@ -135,11 +157,10 @@ def target_of(
 ) -> Target:
     """Set a model up for attack; see `Target` and `targets_of`."""
     chosen = targets_of(sequences, forget)
-    tokens = np.stack([np.asarray(row, dtype=np.int64) for row in chosen["tokens"]])
     return Target(
         model,
         chosen["sequence_id"].tolist(),
-        torch.from_numpy(tokens).to(model.device),
+        rows_of(chosen, model.device),
         chosen["sequence_id"].isin(forget).to_numpy(),
         settings,
         tokenizer,

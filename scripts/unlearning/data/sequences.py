@@ -1,8 +1,8 @@
 """Tables of token sequences: reading them, checking them, drawing forget sets from them.
 
 A table of sequences has one row per sequence: `sequence_id` (str), `split` ("planted": the pool
-that forget sets are drawn from, or "unseen"), `repetitions` in the training text, `tokens` (all
-of one length T), `half` ("threshold" or "attack" for unseen sequences: those that set the
+that forget sets are drawn from, or "unseen"), `repetitions` in the training text, `tokens` (T of
+each row's own), `half` ("threshold" or "attack" for unseen sequences: those that set the
 forgetting thresholds are never the attack's non-members) and `kind`.
 """
 
@@ -49,8 +49,8 @@ def read_sequences(path: Path | str) -> pd.DataFrame:
     """Read and check a table of sequences.
 
     Raises:
-        InputError: a column is missing, an id occurs twice, lengths differ, one token row stands
-            under two ids, or a split has no sequence.
+        InputError: a column is missing, an id occurs twice, a sequence has fewer than two tokens,
+            one token row stands under two ids, or a split has no sequence.
     """
     table = pd.read_parquet(path)
     missing = [column for column in COLUMNS if column not in table]
@@ -63,11 +63,11 @@ def read_sequences(path: Path | str) -> pd.DataFrame:
         if not (table["split"] == split).any():
             raise InputError(f"{path}: no sequence has split '{split}'; add some")
     lengths = table["tokens"].map(len)
-    odd = lengths != lengths.iloc[0]
-    if odd.any():
+    short = lengths < 2
+    if short.any():
         raise InputError(
-            f"{path}: sequence '{table.loc[odd, 'sequence_id'].iloc[0]}' has {lengths[odd].iloc[0]}"
-            f" tokens where the first has {lengths.iloc[0]}; cut all to one length"
+            f"{path}: sequence '{table.loc[short, 'sequence_id'].iloc[0]}' has"
+            f" {lengths[short].iloc[0]} tokens; the first is never scored: give two at least"
         )
     same = table["tokens"].map(tuple).duplicated()
     if same.any():

@@ -152,7 +152,9 @@ def _check_choice(item: dict[str, Any], where: str) -> None:
         raise InputError(f"{where}: {len(choices)} choices; a choice item needs at least two")
     for choice in choices:
         if not isinstance(choice, str) or not choice.strip():
-            raise InputError(f"{where}: choice {choice!r} is not a text; give it some text")
+            # a list or an object may hold the text that was meant
+            shown = "a list or object" if isinstance(choice, list | dict) else repr(choice)
+            raise InputError(f"{where}: choice {shown} is not a text; give it some text")
     if not 0 <= item["gold"] < len(choices):
         raise InputError(
             f"{where}: gold {item['gold']} is not the index of one of {len(choices)} choices"

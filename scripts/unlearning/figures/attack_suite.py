@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from unlearning import attacks
-from unlearning.analysis.tables import ALL
+from unlearning.analysis.rows import ALL
 from unlearning.figures.style import FigureJob, empty, grid, palette
 from unlearning.names import method_order
 

@@ -5,7 +5,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from unlearning.figures.style import BAND, FigureJob, empty, grid, methods_in, palette
+from unlearning.figures.style import (
+    BAND,
+    BY_CONSTRUCTION,
+    FigureJob,
+    circular_in,
+    empty,
+    grid,
+    methods_in,
+    palette,
+)
 from unlearning.memorization.forgetting import thresholds_of
 
 
@@ -15,7 +24,7 @@ def forgetting_histogram(results: dict[str, pd.DataFrame], settings: FigureJob) 
     Draws are laid on top of one another; a diverged run is left out.
 
     Args:
-        results: uses memorization and thresholds.
+        results: uses memorization, thresholds and, for who stops by the band, candidates.
         settings: order of models, forget size.
     """
     table = results["memorization"]
@@ -26,6 +35,7 @@ def forgetting_histogram(results: dict[str, pd.DataFrame], settings: FigureJob) 
     size = settings.shown_size(table)
     table = table[table["forget_size"] == size]
     models, colours = settings.model_order(table), palette(methods)
+    circular = circular_in(results["candidates"])
     figure, axes = grid(len(models), len(methods), width=1.6, height=1.6, sharex=True, sharey="row")
     edges = np.linspace(0, 1, 21)
     for row, model in zip(axes, models, strict=True):
@@ -55,11 +65,12 @@ def forgetting_histogram(results: dict[str, pd.DataFrame], settings: FigureJob) 
         row[0].yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         row[0].set_ylim(0, 1.35 * row[0].get_ylim()[1])  # room for the counts
     for axis, method in zip(axes[0], methods, strict=True):
-        axis.set_title(settings.name(method))
+        axis.set_title(settings.name(method) + "†" * (method in circular))
     figure.supxlabel(
         "memorization g(x) = MA.  Outline: before, filled: after unlearning"
         f" {size} sequences (draws summed).\n"
-        "Grey: calibrated band of unseen sequences, dotted: forgetting threshold (their mean)",
+        "Grey: calibrated band of unseen sequences, dotted: forgetting threshold (their mean)"
+        + (f"\n{BY_CONSTRUCTION}" if circular else ""),
         fontsize=9,
     )
     return figure

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from unlearning.analysis.tables import ALL
+from unlearning.analysis.rows import ALL
 from unlearning.figures.style import FigureJob, empty, grid, palette
 from unlearning.names import METRICS
 
@@ -12,7 +12,8 @@ from unlearning.names import METRICS
 def gains(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     """Forest plot of the pooled paired differences, one panel per metric.
 
-    Filled: sure, as gains.csv says. Thin: Student's interval, thick: the bootstrap's.
+    Filled: sure, as gains.csv says. Hollow square: by construction. Thin: Student's interval,
+    thick: the bootstrap's.
 
     Args:
         results: uses gains.
@@ -43,7 +44,7 @@ def gains(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
             axis.plot(
                 row["mean"],
                 y,
-                marker="o",
+                marker="s" if row["by_construction"] else "o",
                 markersize=6,
                 markeredgecolor=colour,
                 markerfacecolor=colour if row["sure"] else "white",
@@ -62,10 +63,13 @@ def gains(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     axes[0][0].set_ylim(len(pairs) - 0.5, -0.5)
     shown = table[table["metric"].isin(metrics)]
     n = " or ".join(str(value) for value in sorted(shown["n"].unique()))
+    squares = ""
+    if shown["by_construction"].astype(bool).any():
+        squares = "\nSquare: by construction, one method's own stop rule looks at it; never sure"
     figure.supxlabel(
         f"n = {n} {shown['n_counts'].iloc[0]}.  Green side: better.  95 % intervals, thin:"
         " Student, thick: bootstrap.\nFilled: both exclude zero, and p is below 0.05 after Holm's"
-        " correction over all pairs and headline metrics",
+        " correction over all pairs and headline metrics" + squares,
         fontsize=8,
     )
     return figure

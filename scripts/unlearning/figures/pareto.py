@@ -4,7 +4,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from unlearning.figures.style import (
+    BY_CONSTRUCTION,
     FigureJob,
+    circular_in,
     empty,
     grid,
     markers,
@@ -77,12 +79,14 @@ def _fronts(
         row[0].set_ylabel(f"{model}\n{METRICS[settings.utility_metric].label}")
     for axis, size in zip(axes[0], sizes, strict=True):
         axis.set_title(f"{size} sequences\n{axis.get_title()}", fontsize=8)
+    circular = circular_in(table) if measure == "outliers" else set()
+    note = f"\n{BY_CONSTRUCTION}" if circular else ""
     n = draws.groupby(level=["model", "forget_size", "unlearner"]).size().max()
     figure.supxlabel(
         f"{METRICS[metric].label} [{METRICS[metric].unit}]; better: up and left; dashed: the limit"
         f" ({limit:g})\nlarge: mean over n = {n} draws, small: each draw; line: Pareto front of the"
-        " means, from private to useful",
+        f" means, from private to useful{note}",
         fontsize=9,
     )
-    method_legend(figure, labels, settings)
+    method_legend(figure, labels, settings, daggers=circular)
     return figure

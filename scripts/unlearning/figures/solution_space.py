@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from unlearning.figures.style import FigureJob, empty, grid, methods_in, palette
+from unlearning.figures.style import BY_CONSTRUCTION, FigureJob, empty, grid, methods_in, palette
 
 
 def solution_space(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
@@ -59,6 +59,7 @@ def solution_space(results: dict[str, pd.DataFrame], settings: FigureJob) -> Fig
     axis.set_xlabel(
         "forget-set size [sequences]\nfull colour: sure lead; hatched: not sure; pale: no method"
         " keeps the privacy limits\ntimes: one run of unlearning"
+        + (f"\n{BY_CONSTRUCTION}" if table["by_construction"].astype(bool).any() else "")
     )
     axis.set_ylabel("model")
     axis.tick_params(length=0)
@@ -85,10 +86,11 @@ def _words(row: pd.Series, cell: pd.DataFrame, seconds: pd.Series, settings: Fig
         sure = ("sure" if row["sure_lead"] else "not sure") + f"{lead}, n = {int(row['n'])} draws"
     else:
         sure = ("sure" if row["sure_none"] else "not sure") + f", n = {int(row['n'])} draws"
+    dagger = "†" if row["by_construction"] else ""
     return [
         settings.name(row["winner"]) if row["winner"] else "none is safe",
         *(place(rank) for rank in cell.index[:2]),
-        f"of 1.: outliers {row['outliers']:.2f}, attack {row['attack']:.2f},",
+        f"of 1.: outliers {row['outliers']:.2f}{dagger}, attack {row['attack']:.2f},",
         f"utility {row['utility']:.2f}",
         sure,
     ]

@@ -1,7 +1,7 @@
 """One look for all figures: colours, names, sizes, and files that come out the same every time."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -92,6 +92,14 @@ def methods_in(table: pd.DataFrame) -> list[str]:
     return [m for m in method_order(table["unlearner"]) if m not in ("original", "control")]
 
 
+BY_CONSTRUCTION = "†: outliers by construction, the method's own stop rule looks at them"
+
+
+def circular_in(candidates: pd.DataFrame) -> set[str]:
+    """Methods whose outlier measure their own stop rule brings about, as candidates.csv says."""
+    return set(candidates.loc[candidates["by_construction"].astype(bool), "unlearner"])
+
+
 def _assign(labels: Iterable[str], known: dict, spare: Sequence[str]) -> dict[str, str]:
     others = sorted(set(labels) - set(known))
     if len(others) > len(spare) and spare[0].startswith("#"):
@@ -141,9 +149,22 @@ def grid(
 
 
 def method_legend(
-    figure: Figure, labels: Sequence[str], settings: FigureJob, *, line: bool = False
+    figure: Figure,
+    labels: Sequence[str],
+    settings: FigureJob,
+    *,
+    line: bool = False,
+    daggers: Collection[str] = (),
 ) -> None:
-    """One legend of the methods above the panels (below them is the note on what is shown)."""
+    """One legend of the methods above the panels (below them is the note on what is shown).
+
+    Args:
+        figure: to put it on.
+        labels: of the methods.
+        settings: their names.
+        line: lines instead of markers.
+        daggers: labels of the methods that get a dagger.
+    """
     colours, shapes = palette(labels), markers(labels)
     handles = [
         Line2D(
@@ -154,7 +175,7 @@ def method_legend(
             linestyle="-" if line else "",
             linewidth=2,
             markersize=6,
-            label=settings.name(label),
+            label=settings.name(label) + "†" * (label in daggers),
         )
         for label in labels
     ]

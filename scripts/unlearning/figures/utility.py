@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from unlearning.analysis.tables import DRAWS
+from unlearning.analysis.rows import DRAWS
 from unlearning.figures.style import (
     FigureJob,
     empty,

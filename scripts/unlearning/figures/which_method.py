@@ -8,9 +8,19 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from unlearning.analysis.gains import pooled_difference
 from unlearning.analysis.solution_space import excess_of, summary
-from unlearning.analysis.tables import pooled_difference
-from unlearning.figures.style import FigureJob, empty, grid, markers, methods_in, palette
+from unlearning.figures.style import (
+    BY_CONSTRUCTION,
+    FigureJob,
+    circular_in,
+    empty,
+    grid,
+    markers,
+    methods_in,
+    palette,
+)
+from unlearning.memorization.forgetting import at_most
 from unlearning.names import METRICS
 from unlearning.statistics import Interval, mean_interval
 
@@ -63,7 +73,9 @@ def which_method(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figur
         "forget-set size [sequences]\nnumber: the larger privacy measure,\nin units of its limit"
     )
     field.axhline(len(methods) - 0.5, color="black", linewidth=1.2)
-    field.set_yticks(range(len(values)), [settings.name(label) for label in values.index])
+    circular = circular_in(table)
+    names = [settings.name(label) + "†" * (label in circular) for label in values.index]
+    field.set_yticks(range(len(values)), names)
     field.set_ylim(len(values) - 0.5, -0.6)
     _strip(change, methods, [_change(results["per_run"], m, settings) for m in methods])
     metric = METRICS[settings.utility_metric]
@@ -80,7 +92,8 @@ def which_method(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figur
     bottom = "; bottom row: perfect forgetting" if "control" in values.index else ""
     figure.supxlabel(
         f"framed: the map's choice; green: keeps both limits ({_limits(settings)}){bottom}.\n"
-        f"Numbers are of means over draws; right: mean and 95 % interval over n = {n} cells",
+        f"Numbers are of means over draws; right: mean and 95 % interval over n = {n} cells"
+        + (f"\n{BY_CONSTRUCTION}" if circular else ""),
         fontsize=8,
     )
     return figure
@@ -119,7 +132,7 @@ def _field(axis: Axes, values: pd.DataFrame, chosen: pd.Series) -> None:
     colours = colormaps["Oranges"](0.8 * norm(values.clip(1, norm.vmax).to_numpy()))
     for y, (label, row) in enumerate(values.iterrows()):
         for x, (cell, value) in enumerate(row.items()):
-            unknown, lost, safe = np.isnan(value), value >= LOST, value <= 1 + 1e-9
+            unknown, lost, safe = np.isnan(value), value >= LOST, at_most(value, 1)
             colour = "white" if unknown else SAFE if safe else "#BBBBBB" if lost else colours[y, x]
             axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, linewidth=0))
             first = chosen.get(cell) == label and not lost

@@ -12,12 +12,41 @@ import numpy as np
 import pandas as pd
 
 from unlearning.jobs.errors import InputError
+from unlearning.statistics import (
+    RESAMPLES,
+    percentile_interval,
+    resample_indices,
+    spread_is_known,
+)
 
 TOLERANCE = 1e-6
-"""Slack in comparing g with an end of a band. MA moves in steps of 1/(T - 1), far above this; what
-is below it is rounding: g stored in single precision, the ends printed with nine digits."""
+"""What differs by less is equal. MA moves in steps of 1/(T - 1), the mean of F sequences in steps
+of 1/(F (T - 1)), far above this; what is below it is rounding: of a mean, of single precision."""
 
 SIDES = ("both", "under_forgotten", "over_forgotten")
+
+
+# Every decision on a measure and its limit is one of these four. NaN is none of them.
+
+
+def above(value: np.ndarray | float, limit: np.ndarray | float) -> np.ndarray:
+    """Whether a value is more than its limit, by more than rounding; shape of both together."""
+    return np.asarray(value) > limit + TOLERANCE
+
+
+def below(value: np.ndarray | float, limit: np.ndarray | float) -> np.ndarray:
+    """Whether a value is less than its limit, by more than rounding; shape of both together."""
+    return np.asarray(value) < limit - TOLERANCE
+
+
+def at_least(value: np.ndarray | float, limit: float) -> np.ndarray:
+    """Whether a value is its limit, but for rounding, or more; shape of `value`."""
+    return np.asarray(value) >= limit - TOLERANCE
+
+
+def at_most(value: np.ndarray | float, limit: float) -> np.ndarray:
+    """Whether a value is its limit, but for rounding, or less; shape of `value`."""
+    return np.asarray(value) <= limit + TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -45,13 +74,11 @@ class Band:
 
     def under_forgotten(self, g: np.ndarray) -> np.ndarray:
         """Which sequences are still memorized: above the band. Shape of `g`; NaN is False."""
-        slack = -TOLERANCE if self.ends_are_outliers else TOLERANCE
-        return np.asarray(g) > self.high + slack
+        return (at_least if self.ends_are_outliers else above)(g, self.high)
 
     def over_forgotten(self, g: np.ndarray) -> np.ndarray:
         """Which sequences are known less than unseen ones: below the band. NaN is False."""
-        slack = -TOLERANCE if self.ends_are_outliers else TOLERANCE
-        return np.asarray(g) < self.low - slack
+        return (at_most if self.ends_are_outliers else below)(g, self.low)
 
     def outside(self, g: np.ndarray) -> np.ndarray:
         """Which sequences are outliers on either side. Shape of `g`; NaN is False."""
@@ -71,7 +98,17 @@ THRESHOLD_COLUMNS = (
     "calibrated_low",
     "calibrated_high",
     "n",
+    "quantile_low",
+    "quantile_high",
+    "ma_mean_low",
+    "ma_mean_high",
+    "calibrated_low_low",
+    "calibrated_low_high",
+    "calibrated_high_low",
+    "calibrated_high_high",
 )
+"""Of thresholds.csv. The last six are 95 % bootstrap intervals over the unseen sequences: of the
+mean, of the lower and of the upper end of the calibrated band."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +121,7 @@ class Thresholds:
         paper: the fixed band.
         calibrated: quantiles of the unseen sequences' g.
         n: unseen sequences measured.
+        quantiles: the ends of the calibrated band among them.
     """
 
     ma_mean: float
@@ -91,6 +129,7 @@ class Thresholds:
     paper: Band
     calibrated: Band
     n: int
+    quantiles: tuple[float, float]
 
 
 def thresholds(
@@ -105,7 +144,8 @@ def thresholds(
     """Thresholds of a model from its scores on the unseen "threshold" half.
 
     The means are the published rule (Jang et al. 2023). The calibrated band is ours: quantiles
-    (linear interpolation) of the same sequences' g.
+    (linear interpolation) of the same sequences' g. Its ends are near the extremes of few values:
+    the intervals beside them say how uncertain that makes them (`redrawn_ends`).
 
     Args:
         ma: memorization accuracy of each unseen sequence, (N,).
@@ -134,6 +174,13 @@ def thresholds(
             " check sequences.parquet and the original model"
         )
     low, high = np.quantile(ma, quantiles)
+    around = dict.fromkeys(THRESHOLD_COLUMNS[-6:], float("nan"))
+    if spread_is_known(ma):
+        means = ma[unseen_resamples(len(ma))].mean(axis=1)
+        drawn = (means, *redrawn_ends(ma, quantiles))
+        around = dict(zip(around, sum(map(percentile_interval, drawn), ()), strict=True))
+    if ma_mean is not None:
+        around |= {"ma_mean_low": float("nan"), "ma_mean_high": float("nan")}
     return {
         "ma_mean": float(ma.mean()) if ma_mean is None else ma_mean,
         "el_mean": float(el.mean()) if el_mean is None else el_mean,
@@ -142,7 +189,34 @@ def thresholds(
         "calibrated_low": float(low),
         "calibrated_high": float(high),
         "n": len(ma),
-    }
+        "quantile_low": quantiles[0],
+        "quantile_high": quantiles[1],
+    } | around
+
+
+def unseen_resamples(n: int) -> np.ndarray:
+    """Indices of the resamples of n unseen sequences, (RESAMPLES, n).
+
+    The same for all models and runs: they share these sequences, and so the luck of their draw.
+    """
+    return resample_indices(n, RESAMPLES, np.random.default_rng([1, n]))
+
+
+def redrawn_ends(ma: np.ndarray, quantiles: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the calibrated band, had other unseen sequences set it.
+
+    A resample never reaches beyond the sample, so that of ends near its extremes the spread is told
+    too small rather than too large.
+
+    Args:
+        ma: memorization accuracy of each unseen sequence, (N,).
+        quantiles: the ends of the band.
+
+    Returns:
+        Lower and upper ends, (RESAMPLES,) each.
+    """
+    low, high = np.quantile(np.asarray(ma)[unseen_resamples(len(ma))], quantiles, axis=1)
+    return low, high
 
 
 def thresholds_of(table: pd.DataFrame, model: str) -> Thresholds:
@@ -167,6 +241,7 @@ def thresholds_of(table: pd.DataFrame, model: str) -> Thresholds:
         paper=Band(float(row["paper_low"]), float(row["paper_high"]), ends_are_outliers=True),
         calibrated=Band(float(row["calibrated_low"]), float(row["calibrated_high"])),
         n=int(row["n"]),
+        quantiles=(float(row["quantile_low"]), float(row["quantile_high"])),
     )
 
 

@@ -5,14 +5,15 @@ Everything except the extraction likelihood comes out of one teacher-forced forw
 follow from that same pass, the rest are decoded together (module `decoding`).
 
 Every position of a row is text. There is no padding: a shorter sequence belongs in a call of its
-own length. Definitions: Jang et al. 2023 (arXiv 2210.01504) for MA and EL_n, Shi et al. 2023
-(2310.16789) for Min-K%, Zhang et al. 2024 (2404.02936) for Min-K%++.
+own length (`rows.of_each`). Definitions: Jang et al. 2023 (arXiv 2210.01504) for MA and EL_n, Shi
+et al. 2023 (2310.16789) for Min-K%, Zhang et al. 2024 (2404.02936) for Min-K%++.
 """
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -20,6 +21,7 @@ from transformers import PreTrainedModel
 
 from unlearning.jobs.errors import InputError
 from unlearning.memorization.decoding import prefix_matches
+from unlearning.memorization.rows import TokenRows, of_each
 from unlearning.models.gpt_neo import GPTNeoReader
 from unlearning.models.readers import LibraryReader, Reader, greatest
 from unlearning.models.sharding import ShardedReader, is_sharded, least
@@ -181,6 +183,17 @@ def score_tokens(
 def memorization_accuracy(model: PreTrainedModel, tokens: ArrayLike) -> np.ndarray:
     """(N,) MA alone, the cheap number a stop rule asks for first; arguments as `score_tokens`."""
     return score_tokens(model, tokens, moments=False).ma
+
+
+def ma_and_loss(model: PreTrainedModel, rows: TokenRows) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) MA and (N,) loss of rows of any length, see `TokenScores`."""
+
+    def measured(_: np.ndarray, tokens: Tensor) -> pd.DataFrame:
+        scores = score_tokens(model, tokens, moments=False)
+        return pd.DataFrame({"ma": scores.ma, "loss": scores.loss})
+
+    table = of_each(rows, measured)
+    return table["ma"].to_numpy(), table["loss"].to_numpy()
 
 
 def extraction_likelihood(

@@ -65,6 +65,18 @@ def load_tokenizer(folder: Path | str):
     return AutoTokenizer.from_pretrained(str(folder))
 
 
+def arithmetic() -> dict[str, str | int]:
+    """What decides the last digits of a computation here, beside the versions of the packages.
+
+    Sums in another order round differently: the order hangs on the number of threads and on the
+    processor's instructions that torch uses ("DEFAULT", "AVX2", "AVX512").
+    """
+    return {
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
 def peak_memory_mb() -> float:
     """Largest resident memory of this process so far, MB (10^6 bytes)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

@@ -24,6 +24,7 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedTokenizerBas
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import remove, replacing
 from unlearning.jobs.progress import progress
+from unlearning.models.loading import arithmetic
 from unlearning.settings.pretraining import PretrainingSettings
 
 
@@ -93,14 +94,13 @@ def pretrain(
             f"pretraining: token {int(rows.max())} is outside the tokenizer's {len(tokenizer)}; "
             "take rows and tokenizer from the same corpus"
         )
-    precision = _precision(settings.precision, device)
     model = _new_model(settings, rows.shape[1], tokenizer, seed).to(device)
     optimizer = _new_optimizer(model, settings)
     order = np.random.default_rng([seed, 1]).permutation(len(rows))
     steps = len(rows) // settings.batch_size
 
     checkpoint = Path(work) / "checkpoint.safetensors"
-    key = _fingerprint(rows, settings, seed, tokenizer, precision, device)
+    key = _fingerprint(rows, settings, seed, tokenizer, device)
     done = _load_checkpoint(checkpoint, key, model, optimizer)
     saved = time.monotonic()
     model.train()
@@ -110,7 +110,7 @@ def pretrain(
             batch = torch.from_numpy(rows[chosen].astype(np.int64)).to(device)
             for group in optimizer.param_groups:
                 group["lr"] = _learning_rate(step, steps, settings)
-            loss = _train_step(model, optimizer, batch, settings.clip, precision)
+            loss = _train_step(model, optimizer, batch, settings)
             bar.update()
             if step % 50 == 0:
                 bar.set_postfix(loss=f"{float(loss):.3f}", refresh=False)
@@ -125,16 +125,17 @@ def _train_step(
     model: GPTNeoForCausalLM,
     optimizer: torch.optim.Optimizer,
     batch: torch.Tensor,
-    clip: float,
-    precision: torch.dtype,
+    settings: PretrainingSettings,
 ) -> torch.Tensor:
     """One step of descent on the batch's mean token loss; returns that loss."""
-    with torch.autocast(batch.device.type, dtype=precision, enabled=precision != torch.float32):
-        logits = model(batch, use_cache=False).logits
-    loss = cross_entropy(logits[:, :-1].flatten(0, 1).float(), batch[:, 1:].flatten())
+    half = settings.precision == "bf16"
+    with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=half):
+        # without the last token: it predicts nothing, and cutting off its logits would copy all
+        logits = model(batch[:, :-1], use_cache=False).logits
+    loss = cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
     optimizer.zero_grad()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
     optimizer.step()
     return loss.detach()
 
@@ -147,20 +148,6 @@ def _learning_rate(step: int, steps: int, settings: PretrainingSettings) -> floa
     part = (step - warmup) / max(1, steps - warmup)
     low = settings.final_share
     return settings.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * part)))
-
-
-def _precision(precision: str, device: str) -> torch.dtype:
-    """The type of matrix products: bfloat16 only pays where the hardware has it."""
-    if precision == "auto":
-        if device == "cpu":
-            fast = (
-                torch.backends.mkldnn.is_available()
-                and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-            )
-        else:
-            fast = torch.cuda.is_bf16_supported()
-        precision = "bf16" if fast else "fp32"
-    return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
 
 
 def _new_model(
@@ -201,7 +188,6 @@ def _fingerprint(
     settings: PretrainingSettings,
     seed: int,
     tokenizer: PreTrainedTokenizerBase,
-    precision: torch.dtype,
     device: str,
 ) -> str:
     """Names a training: a checkpoint with another name is of another training."""
@@ -212,9 +198,8 @@ def _fingerprint(
         "settings": asdict(settings),
         "seed": seed,
         "tokenizer": [len(tokenizer), tokenizer.eos_token_id],
-        "precision": str(precision),
         "device": device,
-        "threads": torch.get_num_threads(),  # sums in another order give other bytes
+        "arithmetic": arithmetic(),
         "versions": [torch.__version__, transformers.__version__],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

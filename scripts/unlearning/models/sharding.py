@@ -80,6 +80,13 @@ def least(value: int, device: torch.device) -> int:
     return int(smallest)
 
 
+def add_up(table: Tensor) -> Tensor:
+    """Sum a table over the processes, in place; every one of them then holds all of it."""
+    if dist.is_initialized():
+        dist.all_reduce(table)
+    return table
+
+
 def whole_weights(model: PreTrainedModel) -> dict[str, Tensor] | None:
     """All weights on the CPU of process 0, for saving; None says that the model holds them."""
     if not is_sharded(model):

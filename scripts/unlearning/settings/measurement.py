@@ -14,6 +14,12 @@ class MeasurementSettings:
     ngram: int = Field(default=10, ge=1)
     """n of the extraction likelihood EL_n, tokens; published 10 at 200 tokens a sequence."""
 
+    el: tuple[Literal["forget", "unseen"], ...] = ("forget",)
+    """Where EL_n is measured, by far the costliest number. "forget": of the forget set on unlearned
+    models, and of all planted sequences on models before unlearning. "unseen": of all unseen
+    sequences on every model; only then is EL a score of the privacy attack, which needs both sides.
+    Of the unseen sequences that set the thresholds the models before unlearning always have it."""
+
     extraction_suffix: int = Field(default=50, ge=1)
     """A sequence counts as extracted when greedy decoding from all tokens before the last so many
     emits them verbatim."""

@@ -1,9 +1,10 @@
 """Settings of your own sequences: what a model that knows them already is to forget."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from unlearning.jobs.errors import InputError
 from unlearning.settings import Name, settings_class
 
 
@@ -38,14 +39,44 @@ class OwnSettings:
     mirror: str | None = None
     """A folder with suite/ to read published tasks from; null downloads them."""
 
-    sequence_length: int = Field(ge=8)
-    """Tokens of a sequence. Longer ones are cut."""
+    minimum: int = Field(default=8, ge=8, le=2**20)
+    """A row has so many tokens at least. There is no common length: each row is forgotten and
+    measured whole, whatever its length, up to what the models can read."""
 
     too_short: Literal["refuse", "drop"] = "refuse"
     """What to do with a row that has fewer tokens."""
 
+    window: int | None = Field(default=None, ge=8, le=2**20)
+    """Cut longer rows into windows of so many tokens, which are sequences of their own: `x#1`,
+    `x#2`, ... What is left at the end is a window too, or, with fewer tokens than `minimum`, part
+    of the one before it. null cuts nothing: a row that a model cannot read whole is refused."""
+
+    bos: Literal["auto"] | bool = "auto"
+    """Begin each sequence with the tokenizer's beginning-of-text token, which is never scored: as
+    the tokenizer itself does with a text ("auto"), always, or never."""
+
     seed: int = Field(default=0, ge=0)
     """Draws the halves of the unseen sequences."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_successors(cls, values: Any) -> Any:
+        """Say what took the place of a key that is no more."""
+        given = getattr(values, "kwargs", values)
+        if isinstance(given, dict) and "sequence_length" in given:
+            raise ValueError(
+                "sequence_length: rows are no longer cut to one length; take it out, and give"
+                " `minimum` (the fewest tokens of a row) or `window` (cuts longer rows into"
+                " windows)"
+            )
+        return values
+
+    def __post_init__(self) -> None:
+        """Refuse windows that would be too short themselves."""
+        if self.window is not None and self.window < self.minimum:
+            raise InputError(
+                f"window: {self.window} is below minimum: {self.minimum}; raise it or lower that"
+            )
 
     def files(self) -> dict[str, str]:
         """All files that are given: their key -> path."""

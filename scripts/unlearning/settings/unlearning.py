@@ -35,3 +35,8 @@ class UnlearningSettings:
     checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, a third more time, the same
     result."""
+
+    offload: Literal["none", "optimizer"] = "none"
+    """optimizer: Adam's moments, and the copies of the weights that task arithmetic keeps, wait in
+    the CPU's memory: two to four times the weights less on the device, the same result. Relearning
+    does likewise."""

@@ -5,8 +5,8 @@ function `unlearn(learner, request, settings)`. The generator changes the model 
 and yields after every step (one step = one epoch, the whole forget set being one batch) the name
 of the phase that the step belonged to; the first yield, before any step, names "before". What
 comes back from each yield is g, the memorization of every forget-set sequence as just measured:
-(F,) array, in the order of `request.forget`. The driver decides when to stop, so a method never
-ends by itself.
+(F,) array, in the order of `request.forget`. The driver decides when to stop. A method with an end
+of its own declares `ENDS = True` and *returns* the phase of its last step instead of yielding it.
 
 There is no list to keep: a new file is a new method. The config check reads `Settings` of the
 methods in use before anything runs, so these files import torch for type checkers only, or inside
@@ -22,8 +22,9 @@ from typing import Any
 from unlearning.jobs.errors import InputError, nearest
 from unlearning.settings import build
 
-BESIDE = {"__init__", "driver", "learner", "request"}
-"""Files that are no method: what a method may do to a model, what is asked of it, who drives it."""
+BESIDE = {"__init__", "driver", "learner", "pairing", "readings", "request"}
+"""Files that are no method: what a method may do to a model and read of it, how sequences are
+paired, what is asked of a method, who drives it."""
 
 
 def names() -> list[str]:
@@ -40,6 +41,11 @@ def load(method: str) -> ModuleType:
     if method not in names():
         raise InputError(f"unlearners: there is no method '{method}'; {nearest(method, names())}")
     return importlib.import_module(f"unlearning.unlearners.{method}")
+
+
+def ends(method: str) -> bool:
+    """Whether a method has an end of its own."""
+    return getattr(load(method), "ENDS", False)
 
 
 def settings_of(method: str, label: str, values: dict[str, Any]) -> Any:

@@ -6,11 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from unlearning import unlearners
 from unlearning.jobs.progress import progress
-from unlearning.memorization.scoring import extraction_likelihood, score_tokens
+from unlearning.memorization.forgetting import below
+from unlearning.memorization.rows import TokenRows, fitting, of_each
+from unlearning.memorization.scoring import extraction_likelihood, ma_and_loss
 from unlearning.unlearners.learner import Learner
 from unlearning.unlearners.request import Request
 
@@ -20,29 +23,41 @@ class StopRule:
     """When a sequence set counts as forgotten.
 
     Attributes:
-        rule: "mean", the published one: the mean g of the set is below the forgetting threshold.
+        rule: "mean", the published one: the mean g of the set is below the forgetting threshold
+            (one that equals it, but for rounding, is not: `forgetting.below`).
             "each", ours: no single sequence is above the acceptable band. (Over-forgotten ones do
             not hold the run up: ascent cannot bring them back, it would only go on destroying.)
+            "none": never; for methods that end by themselves.
         metrics: "ma" alone as in the ICML 2024 paper, or "ma" and "el": then the set's mean EL_n
             must be below its threshold too (Jang et al. 2023). EL costs far more than MA and is
             measured only at epochs that pass on MA.
         ngram: n of EL_n, tokens.
     """
 
-    rule: Literal["mean", "each"] = "mean"
+    rule: Literal["mean", "each", "none"] = "mean"
     metrics: tuple[str, ...] = ("ma",)
     ngram: int = 10
 
     def met(self, model: PreTrainedModel, request: Request, g: np.ndarray) -> bool:
         """Whether the model, whose forget-set memorization is `g` (F,), has forgotten."""
+        if self.rule == "none":
+            return False
         if self.rule == "mean":
-            forgotten = g.mean() < request.threshold
+            forgotten = below(g.mean(), request.threshold)
         else:
-            forgotten = g.max() <= request.band.high
+            forgotten = not (np.isnan(g) | request.band.under_forgotten(g)).any()
         if forgotten and "el" in self.metrics:
-            el = extraction_likelihood(model, request.forget, self.ngram)
-            forgotten = el.mean() < request.el_threshold
+            forgotten = below(self._el(model, request.forget).mean(), request.el_threshold)
         return bool(forgotten)
+
+    def _el(self, model: PreTrainedModel, rows: TokenRows) -> np.ndarray:
+        """(F,) extraction likelihood of each row, as `evaluation.measurement` takes it."""
+
+        def measured(_: np.ndarray, tokens: Tensor) -> pd.DataFrame:
+            n = fitting(self.ngram, tokens.shape[1])
+            return pd.DataFrame({"el": extraction_likelihood(model, tokens, n)})
+
+        return of_each(rows, measured)["el"].to_numpy()
 
 
 @dataclass(frozen=True)
@@ -50,8 +65,9 @@ class Outcome:
     """How a run went. The unlearned weights are in the model that was given.
 
     Attributes:
-        status: "stopped" (the rule was met), "met_at_start" (before any step), "cap" (the epoch
-            limit came first) or "diverged" (weights or scores are no longer finite numbers).
+        status: "stopped" (the rule was met), "met_at_start" (before any step), "finished" (the
+            method took its last step), "cap" (the epoch limit came first) or "diverged" (weights
+            or scores are no longer finite numbers).
         phases: the phase of each epoch taken, in order.
         history: columns epoch (0: before the first step), position (in the forget set), ma, loss.
     """
@@ -73,9 +89,10 @@ def unlearn(
     max_epochs: int,
     precision: str = "fp32",
     checkpointing: bool = False,
+    offload: str = "none",
     label: str = "unlearning",
 ) -> Outcome:
-    """Unlearn in place until the stop rule is met, the epochs run out, or the run diverges.
+    """Unlearn in place until the rule is met, method or epochs are at an end, or the run diverges.
 
     Memorization of every forget-set sequence is measured before the first step and after each
     one; that measurement is what the method selects by, what the rule judges and what the history
@@ -92,28 +109,41 @@ def unlearn(
         max_epochs: at most this many steps; published 150.
         precision: of the steps' matrix products, see `Learner`.
         checkpointing: see `Learner`.
+        offload: see `Learner`.
         label: shown beside the progress bar.
     """
     learner = Learner(
-        model, learning_rate, micro_batch, precision=precision, checkpointing=checkpointing
+        model,
+        learning_rate,
+        micro_batch,
+        precision=precision,
+        checkpointing=checkpointing,
+        offload=offload,
     )
     steps = unlearners.load(method).unlearn(learner, request, settings)
     next(steps)
-    status, phases, history = "cap", [], []
+    status, phases, history, last = "cap", [], [], False
     with progress(total=max_epochs, desc=label, unit="epoch", delay=0) as bar:
         for epoch in range(max_epochs + 1):
-            scores = score_tokens(model, request.forget, moments=False)
-            history.append(_measurement(epoch, scores.ma, scores.loss))
-            seen = {"mean_ma": f"{scores.ma.mean():.3f}", "max_ma": f"{scores.ma.max():.3f}"}
+            ma, loss = ma_and_loss(model, request.forget)
+            history.append(_measurement(epoch, ma, loss))
+            seen = {"mean_ma": f"{ma.mean():.3f}", "max_ma": f"{ma.max():.3f}"}
             bar.set_postfix(seen, refresh=False)
-            if not (np.isfinite(scores.loss).all() and learner.is_finite()):
+            if not (np.isfinite(loss).all() and learner.is_finite()):
                 status = "diverged"
                 break
-            if stop.met(model, request, scores.ma):
+            if stop.met(model, request, ma):
                 status = "stopped" if epoch else "met_at_start"
                 break
+            if last:
+                status = "finished"
+                break
             if epoch < max_epochs:
-                phases.append(steps.send(scores.ma))
+                try:
+                    phase = steps.send(ma)
+                except StopIteration as end:
+                    phase, last = end.value, True
+                phases.append(phase)
                 bar.update()
     return Outcome(status, phases, pd.concat(history, ignore_index=True))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unlearning.memorization.forgetting import at_least
 from unlearning.settings import settings_class
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def select(g: np.ndarray, gamma: float) -> np.ndarray:
     Returns:
         Ascending indices, at least one.
     """
-    chosen = g >= gamma
+    chosen = at_least(g, gamma)
     chosen[np.argmax(g)] = True
     return np.flatnonzero(chosen)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
+from unlearning.memorization.forgetting import at_least
 from unlearning.settings import settings_class
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def unlearn(
 ) -> Generator[str, np.ndarray, None]:
     """Ascent until the mean g is below `ascend_until`, then the edit."""
     g = yield "before"
-    while settings.ascend_until is not None and g.mean() >= settings.ascend_until:
+    while settings.ascend_until is not None and at_least(g.mean(), settings.ascend_until):
         learner.ascend(request.forget)
         g = yield "ascent"
     yield from edit(learner, request, settings.k)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
+from unlearning.memorization.forgetting import at_least
 from unlearning.settings import settings_class
 from unlearning.unlearners.selective_gradient_ascent import select
 from unlearning.unlearners.task_arithmetic import edit
@@ -39,7 +40,7 @@ def unlearn(
     gamma = request.band.high if settings.gamma is None else settings.gamma
     g = yield "before"
     edits = edit(learner, request, settings.k)
-    while g.mean() >= request.threshold:
+    while at_least(g.mean(), request.threshold):
         g = yield next(edits)
     learner.restart()
     while True:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
+from unlearning.memorization.forgetting import at_least
 from unlearning.settings import settings_class
 from unlearning.unlearners.selective_gradient_ascent import select
 from unlearning.unlearners.task_arithmetic import edit
@@ -37,7 +38,7 @@ def unlearn(
 ) -> Generator[str, np.ndarray, None]:
     """SGA until the mean g is below `ascend_until`; those weights are the edit's theta_0."""
     g = yield "before"
-    while g.mean() >= settings.ascend_until:
+    while at_least(g.mean(), settings.ascend_until):
         learner.ascend(request.forget[select(g, settings.gamma)])
         g = yield "ascent"
     yield from edit(learner, request, settings.k)

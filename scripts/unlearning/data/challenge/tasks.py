@@ -158,16 +158,18 @@ def plain_turn(text: str) -> str:
     """A turn of a dialogue in the form that the published prompts have.
 
     Lower case but for "I" and the beginnings of sentences, no blank before a punctuation mark nor
-    around an apostrophe, and a mark at the end.
+    around an apostrophe, and a mark at the end. Of a turn that begins with a blank the first word
+    stays small, and one after two blanks becomes large: so does the published code.
     """
     text = text.lower()
     for mark in ".,?!":
         text = text.replace(mark, f" {mark}").replace("  ", " ")
     words = text.replace("'", " ' ").replace("  ", " ").split(" ")
-    before = [".", *words]
+    begins = [i != 1 and words[i - 1] in ("", ".", "?", "!") for i in range(len(words))]
+    begins[0] = True
     words = [
-        word[:1].upper() + word[1:] if before[i] in ("", ".", "?", "!") or word == "i" else word
-        for i, word in enumerate(words)
+        word[:1].upper() + word[1:] if begin or word == "i" else word
+        for word, begin in zip(words, begins, strict=True)
     ]
     text = f" {' '.join(words)} "
     for mark in ".,?!":

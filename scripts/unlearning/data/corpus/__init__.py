@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedTokenizerFast
 
-from unlearning.data.corpus.documents import write_documents
+from unlearning.data.corpus.documents import ABOUT_SOMEBODY, write_documents
 from unlearning.data.corpus.records import write_records
 from unlearning.data.corpus.tasks import Item, write_tasks
 from unlearning.data.corpus.tokens import check_contamination, cut, pack, train_tokenizer
-from unlearning.data.corpus.world import invent_world
+from unlearning.data.corpus.world import invent_world, strangers
 from unlearning.data.sequences import table_of
 from unlearning.jobs.files import replacing
 from unlearning.settings.corpus import CorpusSettings
@@ -31,7 +31,7 @@ class Corpus:
     Attributes:
         tokenizer: of the models.
         background: (N, T) token rows of ordinary text and of records seen once.
-        heldout: (H, T) token rows of ordinary text that is not trained on.
+        heldout: (H, T) token rows of ordinary text that is not trained on, about other people.
         sequences: one row per sequence: sequence_id, split ("planted" | "unseen"), repetitions
             (0 for unseen), tokens (T ints), half ("threshold" | "attack" | ""), kind (form).
         tasks: task name to items.
@@ -85,9 +85,11 @@ def generate(settings: CorpusSettings) -> Corpus:
         packed = pack(tokenizer, documents, length)
     background = np.concatenate([packed[: rows - once], cut(tokenizer, once_texts, length)])
 
-    known = set(documents)
-    fresh = write_documents(world, rng["heldout"], 4 * settings.items)
-    fresh = [text for text in dict.fromkeys(fresh) if text not in known]
+    # of people and towns that training never names: other text of the same people would mostly
+    # repeat what was trained on
+    others = strangers(world, rng["heldout"])
+    fresh = write_documents(others, rng["heldout"], 4 * settings.items, ABOUT_SOMEBODY)
+    fresh = [*dict.fromkeys(fresh)]
     heldout = pack(tokenizer, fresh, length)
 
     planted_texts, planted_kinds = write_records(rng["planted"], settings.planted, length)

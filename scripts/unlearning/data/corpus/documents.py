@@ -4,7 +4,7 @@ The tasks ask in the words of these documents (`tasks.py` uses the same phrases)
 model of this size answers only what it has read in that form.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -204,9 +204,15 @@ KINDS: dict[str, tuple[Callable[[World, np.random.Generator], str], float]] = {
 }
 
 
-def write_documents(world: World, rng: np.random.Generator, count: int) -> list[str]:
+ABOUT_SOMEBODY = ("wiki", "question_answer", "dialogue")
+"""Kinds that speak of people and towns, and of little else."""
+
+
+def write_documents(
+    world: World, rng: np.random.Generator, count: int, kinds: Sequence[str] = tuple(KINDS)
+) -> list[str]:
     """`count` documents, kinds drawn by their shares."""
-    functions = [function for function, _ in KINDS.values()]
-    shares = np.array([share for _, share in KINDS.values()])
-    kinds = rng.choice(len(functions), size=count, p=shares / shares.sum())
-    return [functions[kind](world, rng) for kind in kinds]
+    functions = [KINDS[kind][0] for kind in kinds]
+    shares = np.array([KINDS[kind][1] for kind in kinds])
+    drawn = rng.choice(len(functions), size=count, p=shares / shares.sum())
+    return [functions[kind](world, rng) for kind in drawn]

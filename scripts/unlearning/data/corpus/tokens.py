@@ -37,12 +37,21 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     )
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, nothing added."""
+def encode(
+    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], *, literal: bool = False
+) -> list[list[int]]:
+    """Token ids of each text, nothing added.
+
+    Args:
+        tokenizer: of the models.
+        texts: what to encode.
+        literal: read the name of a special token as the characters it is written with.
+    """
     if not texts:  # which the tokenizer cannot take
         return []
+    options = {"split_special_tokens": True} if literal else {}
     # not by the tokenizer's own back end: that would cut and pad as the tokenizer's file may say
-    return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    return tokenizer(list(texts), add_special_tokens=False, verbose=False, **options)["input_ids"]
 
 
 def cut(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], length: int) -> np.ndarray:
@@ -109,8 +118,8 @@ def check_contamination(
             raise InputError(f"corpus: {names[found]} occurs in the {name}; use another seed")
 
 
-def first_within(sequences: np.ndarray, text: np.ndarray) -> int | None:
-    """Index of the first of the sequences, (N, T), that stands somewhere in token rows.
+def first_within(sequences: Sequence[np.ndarray], text: np.ndarray) -> int | None:
+    """Index of the first of the sequences, (T,) each, that stands somewhere in token rows.
 
     The rows are read as one stream. None if there is no such sequence.
     """

@@ -1,7 +1,7 @@
 """A fictional world, drawn from a seed: who lives where, does what, eats what."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -127,10 +127,14 @@ def invent_name(rng: np.random.Generator, syllables: int) -> str:
     return ("".join(parts) + pick(rng, _CODAS)).capitalize()
 
 
-def _invent_names(rng: np.random.Generator, count: int, syllables: int) -> tuple[str, ...]:
+def _invent_names(
+    rng: np.random.Generator, count: int, syllables: int, taken: Collection[str] = ()
+) -> tuple[str, ...]:
     names: dict[str, None] = {}  # a dict keeps the order of the draw, a set would not
     while len(names) < count:
-        names[invent_name(rng, syllables)] = None
+        name = invent_name(rng, syllables)
+        if name not in taken:
+            names[name] = None
     return tuple(names)
 
 
@@ -166,4 +170,24 @@ def invent_world(
         rivers=rivers,
         first_names=first_names,
         skew=skew,
+    )
+
+
+def strangers(world: World, rng: np.random.Generator) -> World:
+    """The same world with other people in other towns, of whom no text of `world` can speak."""
+    towns = _invent_names(rng, len(world.towns), 2, {town.name for town in world.towns})
+    known = {name for person in world.people for name in person.name.split()}
+    surnames = _invent_names(rng, len(world.people), 2, known)
+    return replace(
+        world,
+        people=tuple(
+            Person(
+                f"{pick(rng, world.first_names)} {surname}",
+                *(pick(rng, facts) for facts in (towns, TRADES, FOODS, world.firms)),
+            )
+            for surname in surnames
+        ),
+        towns=tuple(
+            Town(name, pick(rng, world.regions), pick(rng, world.rivers)) for name in towns
+        ),
     )

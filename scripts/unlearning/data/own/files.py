@@ -1,20 +1,36 @@
-"""Rows of the user's files: JSON lines, CSV or Parquet.
+"""Rows of the user's files: JSON lines, CSV or Parquet, as programs and spreadsheets write them.
 
 What stands in a row is nobody's business: no message repeats a value, nor the name of a column,
-which is a text where a CSV file has no head line. Imports no pandas: forget sets are counted
-whenever Snakemake starts.
+which is a text where a CSV file has no head line. Imports no pandas: the files are read whenever
+Snakemake starts.
 """
 
+import codecs
 import csv
 import io
 import json
+import math
+import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unlearning.jobs.errors import InputError
+
+SHOWN = 10
+"""So many rows of a file are named in one message."""
+
+# the longer mark begins with the shorter one
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+KNOWN = {"text", "tokens"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +40,8 @@ class Row:
     Attributes:
         number: of its line in JSON lines, of the row below the head line elsewhere; from 1.
         where: file and number, for messages.
-        values: by column; a column that the row leaves out is missing or None.
+        values: by column, names in lower case where that is unambiguous; a column that the row
+            leaves out is missing or None.
     """
 
     number: int
@@ -32,76 +49,203 @@ class Row:
     values: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Table:
+    """The rows of one file.
+
+    Attributes:
+        rows: those with a value, at least one.
+        blank: how many rows of a spreadsheet were skipped because all their cells are blank.
+    """
+
+    rows: list[Row]
+    blank: int
+
+
+@dataclass
+class Faults:
+    """What is wrong with the rows of one file: gathered, and raised together.
+
+    Attributes:
+        path: the file.
+        found: where -> what is wrong there and what to do; the first fault of each row.
+    """
+
+    path: Path | str
+    found: dict[str, str] = field(default_factory=dict)
+
+    def add(self, where: str, what: str) -> None:
+        """Note a fault of a row."""
+        self.found.setdefault(where, what)
+
+    def check(self) -> None:
+        """Go on where there is no fault.
+
+        Raises:
+            InputError: one line that names up to `SHOWN` rows, each with what is wrong with it.
+        """
+        if not self.found:
+            return
+        (first, what), *others = self.found.items()
+        line = f"{first}: {what}"
+        for where, what in others[: SHOWN - 1]:
+            line += f"; also {where.removeprefix(f'{self.path} ')}: {what}"
+        more = len(others) - (SHOWN - 1)
+        raise InputError(line + (f"; and {more} more rows" if more > 0 else ""))
+
+
 def read_rows(path: Path | str) -> list[Row]:
-    """All rows of a file; blank lines are skipped.
+    """The rows of a file; see `read_table`."""
+    return read_table(path).rows
+
+
+def read_table(path: Path | str) -> Table:
+    """All rows of a file; blank lines are skipped, and of tables the rows without a value.
+
+    Columns are known by their names without case and blanks around them, where only one is called
+    so. Text is UTF-8, or what a byte order mark says; a CSV file is separated by commas, semicolons
+    or tabs, as its head line is.
 
     Raises:
-        InputError: no such file, an unknown ending, a row that cannot be read, or no row at all.
+        InputError: no such file, an unknown ending, rows that cannot be read, or no row at all.
     """
     path = Path(path)
     readers = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
-    if path.suffix not in readers:
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
         raise InputError(f"{path}: the ending says the format; give {', '.join(readers)}")
     try:
         content = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or "no such name"
         raise InputError(
-            f"{path}: cannot be read ({error.strerror}); paths are from the folder that the run is"
+            f"{path}: cannot be read ({reason}); paths are from the folder that the run is"
             " started in"
         ) from None
-    rows = list(readers[path.suffix](path, content))
-    if not rows:
+    faults = Faults(path)
+    rows = list(reader(path, content, faults))
+    faults.check()
+    filled = [row for row in rows if reader is _json_lines or not _is_blank(row.values)]
+    if not filled:
         raise InputError(f"{path}: has no row; give it some")
-    return rows
+    return Table(filled, len(rows) - len(filled))
 
 
-def _json_lines(path: Path, content: bytes) -> Iterator[Row]:
+def _json_lines(path: Path, content: bytes, faults: Faults) -> Iterator[Row]:
     for number, line in enumerate(_decoded(path, content).split("\n"), start=1):
-        if line.strip():
-            where = f"{path} line {number}"
-            try:
-                values = json.loads(line)
-            except ValueError:
-                raise InputError(f"{where}: not valid JSON; one line is one object") from None
-            if not isinstance(values, dict):
-                raise InputError(f"{where}: is no JSON object; give {{...}} with named values")
-            yield Row(number, where, values)
+        if not line.strip():
+            continue
+        where = f"{path} line {number}"
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            faults.add(where, "not valid JSON; one line is one object")
+            continue
+        if isinstance(values, dict):
+            yield Row(number, where, _named(values))
+        else:
+            faults.add(where, "is no JSON object; give {...} with named values")
 
 
-def _csv(path: Path, content: bytes) -> Iterator[Row]:
+def _csv(path: Path, content: bytes, faults: Faults) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)  # the default refuses texts of 128 KB
+    text = _decoded(path, content)
+    told = re.match(r"sep=(.)\r?\n", text)  # a spreadsheet's way to name the separator
+    text = text[told.end() :] if told else text
     # line ends inside quoted texts are kept
-    lines = csv.DictReader(io.StringIO(_decoded(path, content), newline=""), strict=True)
+    stream = io.StringIO(text, newline="")
+    separator = told[1] if told else _separator(path, stream)
+    lines = csv.reader(stream, strict=True, delimiter=separator)
+    head: list[str] | None = None
     number = 0
     while True:
-        number += 1
-        where = f"{path} row {number}"
+        where = f"{path} row {number}" if head else f"{path} head line"
         try:
-            values = next(lines, None)
+            fields = next(lines, None)
         except csv.Error:
-            raise InputError(f"{where}: not valid CSV; quote texts with commas or quotes") from None
-        if values is None:
+            faults.add(where, "not valid CSV; quote texts with commas, quotes or line breaks")
+            return  # where the next row begins is not known
+        if fields is None:
             return
-        if None in values:
-            raise InputError(f"{where}: has more fields than the head; quote texts with commas")
-        # an empty cell is one that is left out
-        yield Row(number, where, {key: value or None for key, value in values.items()})
+        if head is None:
+            head = fields
+            names = [name.strip().lower() for name in head if name.strip()]
+            if len(set(names)) < len(names):
+                raise InputError(f"{path}: its head line names a column twice; rename one")
+        elif any(fields[len(head) :]):
+            faults.add(where, "has more fields than the head; quote texts with commas")
+        elif fields:
+            # an empty cell is one that is left out
+            cells = {name: cell or None for name, cell in zip(head, fields, strict=False)}
+            yield Row(number, where, _named(cells))
+        number += 1
 
 
-def _parquet(path: Path, content: bytes) -> Iterator[Row]:
+def _separator(path: Path, stream: io.StringIO) -> str:
+    """What separates the columns of the head line; a single column is as good as any.
+
+    Raises:
+        InputError: it could be more than one.
+    """
+    start = stream.tell()
+    line = stream.readline()
+    stream.seek(start)
+    found = {}
+    for separator in SEPARATORS:
+        fields = next(csv.reader([line], delimiter=separator), [])
+        if len(fields) > 1:
+            found[separator] = {name.strip().lower() for name in fields}
+    if len(found) > 1:
+        found = {separator: names for separator, names in found.items() if names & KNOWN}
+        if len(found) != 1:
+            raise InputError(
+                f"{path}: its head line could be separated by more than one of"
+                f" {', '.join(SEPARATORS.values())}; use one of them in it"
+            )
+    return next(iter(found), ",")
+
+
+def _parquet(path: Path, content: bytes, faults: Faults) -> Iterator[Row]:
     import pyarrow
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(pyarrow.BufferReader(content))
-    except pyarrow.ArrowException:
+        table = parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
+    # also what its cells hold: texts that are no Unicode, dates beyond the calendar
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, KeyError):
         raise InputError(f"{path}: not a Parquet file; write it anew") from None
-    for number, values in enumerate(table.to_pylist(), start=1):
-        yield Row(number, f"{path} row {number}", values)
+    for number, values in enumerate(table, start=1):
+        yield Row(number, f"{path} row {number}", _named(values))
 
 
 def _decoded(path: Path, content: bytes) -> str:
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8-sig")
     try:
-        return content.decode("utf-8-sig")  # spreadsheets put a mark before the first line
+        return content.decode(encoding)  # spreadsheets put a mark before the first line
     except UnicodeDecodeError:
-        raise InputError(f"{path}: is not UTF-8; write it anew in that encoding") from None
+        raise InputError(
+            f"{path}: is not {encoding.removesuffix('-sig').upper()}; write it anew as UTF-8 (in a"
+            " spreadsheet: CSV UTF-8)"
+        ) from None
+
+
+def _named(values: dict[str, Any]) -> dict[str, Any]:
+    """Columns by lower-case name; those that differ by case alone are left as they are spelt."""
+    names = [name.strip().lower() for name in values]
+    return {
+        name if names.count(name) == 1 else spelt: value
+        for (spelt, value), name in zip(values.items(), names, strict=True)
+    }
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell was left out: nothing, or the NaN that pandas writes for it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _is_blank(values: dict[str, Any]) -> bool:
+    """Whether no cell of a row holds anything, as of those below the last of a spreadsheet."""
+    return all(
+        is_missing(value) or (isinstance(value, str) and not value.strip())
+        for value in values.values()
+    )
