@@ -9,16 +9,17 @@ PACKAGES = sorted({f"{p.name}=={p.version}" for p in metadata.distributions()} i
 
 
 rule fetch_model:
-    # a model of the hub or of a folder; there is no control for it
+    # a model of the hub, of a folder or a file; role "controls": one that never saw the sequences
     input:
         code=code("fetch_model.py"),
     output:
-        directory(f"{RESULTS}/models/{{model}}"),
+        directory(f"{RESULTS}/{{role}}/{{model}}"),
     log:
-        f"{LOGS}/fetch_model/{{model}}.log",
+        f"{LOGS}/fetch_model/{{role}}/{{model}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/fetch_model/{{model}}.tsv"
+        f"{LOGS}/benchmarks/fetch_model/{{role}}/{{model}}.tsv"
     wildcard_constraints:
+        role="models|controls",
         model=one_of(FETCHED),
     retries: 2
     # compute nodes may have no network
@@ -31,12 +32,7 @@ rule fetch_model:
         runtime=grown(120),
     params:
         script=script("fetch_model.py"),
-        settings=lambda wildcards: as_json(
-            **{
-                key: CONFIG["models"][wildcards.model][key]
-                for key in ("hub", "revision", "folder", "gguf")
-            }
-        ),
+        settings=lambda wildcards: as_json(**place_of(wildcards)),
     shell:
         "python {params.script} --settings {params.settings:q} --output {output} > {log} 2>&1"
 

@@ -52,7 +52,8 @@ def test_the_config_fits_the_files(tmp_path, monkeypatch):
         prepare.write(tmp_path / f"real/{name}.jsonl", {"1": "a text", "2": "another"})
     config = check(yaml.safe_load((ROOT / "config/real.yaml").read_text()))
     assert config["models"]["smollm2_135m"]["gguf"] == f"real/{prepare.GGUF}"
-    assert config["own"]["sequence_length"] == prepare.WINDOW
+    assert config["own"]["minimum"] <= prepare.WINDOW
+    assert config["measurement"]["ngram"] < prepare.WINDOW
     (tmp_path / "real/unseen.jsonl").unlink()
     with pytest.raises(ValueError, match=r"own.unseen: no file real/unseen.jsonl"):
         check(yaml.safe_load((ROOT / "config/real.yaml").read_text()))

@@ -71,7 +71,8 @@ def main() -> None:
         chosen = {"forget": best[:FORGET], "retained": best[FORGET : FORGET + RETAINED]}
         for part, names in chosen.items():
             write(output / f"{part}.jsonl", {name: candidates[name] for name in sorted(names)})
-        unseen = {f"{i:03d}": t for i, t in enumerate(invented_texts(UNSEEN, arguments.seed))}
+        invented = invented_texts(UNSEEN, arguments.seed)
+        unseen = {f"{i:03d}": windows(text, tokenizer)[0] for i, text in enumerate(invented)}
         write(output / "unseen.jsonl", unseen)
         write(output / "held_out.jsonl", described())
         chosen["unseen"] = list(unseen)

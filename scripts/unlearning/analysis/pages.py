@@ -73,13 +73,13 @@ MOST_ROWS = 400
 """Longer tables have a page of their own and are named in the report."""
 
 
-def document(title: str, body: str) -> str:
-    """A whole page."""
+def document(title: str, body: str, style: str = "") -> str:
+    """A whole page, with rules of style of its own."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>\n{body}\n"
+        f"<title>{html.escape(title)}</title><style>{STYLE}{style}</style></head><body>\n{body}\n"
         f"<script>{SORT}</script></body></html>\n"
     )
 

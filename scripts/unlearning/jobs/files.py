@@ -1,6 +1,7 @@
 """Writing results so that a killed job never leaves half a file under a final name."""
 
 import glob
+import hashlib
 import json
 import os
 import shutil
@@ -58,6 +59,17 @@ def remove(path: Path | str) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path | str) -> str:
+    """Digest of a file, hexadecimal, as `sha256sum` prints it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_of(folder: Path | str) -> dict[str, str]:
+    """Digests of a model folder's weights: name of each safetensors file -> SHA-256."""
+    return {path.name: sha256_of(path) for path in sorted(Path(folder).glob("*.safetensors"))}
 
 
 def write_parquet(table: "pd.DataFrame", path: Path | str) -> None:
