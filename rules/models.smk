@@ -21,7 +21,7 @@ rule fetch_model:
     wildcard_constraints:
         role="models|controls",
         model=one_of(FETCHED),
-    retries: 2
+    retries: retries(2)
     # compute nodes may have no network
     localrule: True
     conda:
@@ -53,7 +53,7 @@ rule pretrain:
         role="models|controls",
         model=one_of(TRAINED),
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -96,7 +96,7 @@ rule measure_original:
     benchmark:
         f"{LOGS}/benchmarks/measure_original/{{model}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -133,7 +133,7 @@ rule attack_original:
     benchmark:
         f"{LOGS}/benchmarks/attack_original/{{model}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1

@@ -18,7 +18,7 @@ rule unlearn:
     benchmark:
         f"{LOGS}/benchmarks/unlearn/{{model}}/{{batch}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -56,7 +56,7 @@ rule measure_unlearned:
     benchmark:
         f"{LOGS}/benchmarks/measure_unlearned/{{model}}/{{batch}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -92,7 +92,7 @@ rule attack_unlearned:
     benchmark:
         f"{LOGS}/benchmarks/attack_unlearned/{{model}}/{{batch}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1

@@ -60,7 +60,7 @@ def test_work_grows_with_the_model_and_the_forget_set(paper):
 
 def test_the_plan_is_printed_before_anything_starts():
     done = subprocess.run(
-        [sys.executable, "benchmarks/plan.py", "--configfile", str(PAPER)],
+        [sys.executable, "benchmarks/plan.py", "--configfile", str(PAPER), "--no-probe"],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -79,3 +79,55 @@ def test_a_trial_measures_few_sequences_but_steps_as_often(paper):
     fewer = plan.work_of(paper | {"measurement": paper["measurement"] | {"limit": 21}}, 10**6, 8)
     each = plan.DECODED * 190 * 200 / 2 * 2e6
     assert fewer.decoding - part.decoding == pytest.approx(2 * each + 4 * 32 * 2e6)
+
+
+def test_every_attack_of_the_suite_is_counted(paper):
+    """Each adds the passes or steps that its settings ask for; those on scores cost nothing."""
+    rows, unseen, length, suffix = 8, 128, 200, 50
+    blocks = {
+        "neighbour": ({"rewrites": 5}, 0, (5 + 1) * (rows + unseen) * length),
+        "sampling": ({}, 0, (rows + unseen) * length),
+        "quantization": ({"bits": [4, 8]}, 0, 2 * (rows + unseen) * length),
+        "prefix_perturbation": (
+            {"draws": 2, "context": 20},
+            0,
+            (rows + unseen) * (2 * 2 * length + 20 + suffix),
+        ),
+        "relearning": ({"steps": 3, "folds": 2}, 3 * 8 * length, (8 + 2 * unseen) * length),
+        "learned_attacker": ({}, 0, 0),
+        "reference_calibrated": ({}, 0, 0),
+    }
+    assert set(blocks) >= set(paper["attacks"])
+    for name, (settings, trained, read) in blocks.items():
+        config = paper | {"attacks": {name: paper["attacks"][name] | settings}}
+        work = plan.attack_work(config, 10**6, rows)
+        assert (work.steps, work.passes) == (6e6 * trained, 2e6 * read), name
+
+
+def test_el_of_unseen_sequences_is_counted_where_it_is_measured(paper):
+    forget_only = paper | {"measurement": paper["measurement"] | {"el": ["forget"]}}
+    whole, part = (plan.work_of(config, 10**6, 8) for config in (paper, forget_only))
+    each = plan.DECODED * 190 * 200 / 2 * 2e6
+    assert whole.decoding - part.decoding == pytest.approx(256 * each)
+    assert whole.passes == part.passes
+
+
+def test_originals_are_trained_measured_and_attacked_where_they_are_made_here(paper):
+    assert plan.original_work(paper, "125m", 10**6).decoding > 0
+    demo = check(yaml.safe_load((ROOT / "config/config.yaml").read_text()))
+    small = plan.original_work(demo, "small", 10**6)
+    more = demo | {"corpus": demo["corpus"] | {"background_tokens": 580_000}}
+    again = plan.original_work(more, "small", 10**6)
+    assert again.steps - small.steps == pytest.approx(6e6 * 2 * 100_000)
+
+
+def test_offloaded_adam_fits_the_largest_into_40_gb(paper):
+    offloaded = paper | {"unlearning": paper["unlearning"] | {"offload": "optimizer"}}
+    parts = plan.memory_mb(paper["models"]["2.7b"]["parameters"], offloaded)
+    assert sum(parts.values()) < 40_000 < sum(plan.memory_mb(2_651_307_520, paper).values())
+
+
+def test_this_machine_s_rates_are_those_of_a_second_s_work():
+    found = plan.probed((32, 2, 2), 16, 64, 8)
+    assert set(found) == set(plan.KINDS)
+    assert all(0 < rate < 10 for rate in found.values())

@@ -5,7 +5,6 @@ from pydantic import Field
 from unlearning.jobs.errors import InputError, nearest
 from unlearning.names import HEADLINE, METRICS
 from unlearning.settings import settings_class
-from unlearning.statistics import WITNESSES
 
 
 @settings_class
@@ -89,7 +88,7 @@ class SolutionSettings:
             f" {'highest' if utility.better == 'higher' else 'lowest'} {utility.label}"
             f" ({self.utility_metric}) wins; the lead is sure if the paired intervals over draws"
             " (Student's and the bootstrap's) exclude 0 against every other feasible method; fewer"
-            f" than {WITNESSES} draws have no bootstrap, and make nothing sure"
+            " than four draws have no bootstrap, and make nothing sure"
         )
 
 
