@@ -28,7 +28,7 @@ HISTORY = [*KEYS, "epoch", "sequence_id", "ma", "loss"]
 RUNS = [
     *KEYS, "status", "epochs", "learning_rate", "phase_epochs", "arithmetic_applied", "mean_ma",
     "max_ma", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "device", "dtype", "precision",
-    "processes",
+    "processes", "threads", "instructions",
 ]  # fmt: skip
 UTILITY = [*KEYS, "task", "kind", "item", "value", "weight"]
 

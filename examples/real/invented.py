@@ -6,9 +6,10 @@ not exist, terms for works that nobody wrote. A seed fixes all of them.
 
 import random
 
-SYLLABLES = ("bar", "cor", "dun", "el", "fen", "gal", "hol", "is", "kel", "lor", "mar", "nor",
-             "oss", "pel", "quin", "ras", "sel", "tar", "ul", "ver", "wen", "yar")  # fmt: skip
-ENDINGS = ("ia", "mere", "gate", "holm", "wick", "land", "dale", "ora", "ford", "haven")
+FIRST = ("Ash", "Oak", "Stone", "North", "West", "Mill", "Red", "Long", "Green", "King", "Black",
+         "Clear", "Fair", "High", "Spring", "Wind", "Wood", "Holly", "Marsh", "Silver")  # fmt: skip
+LAST = ("field", "ford", "bridge", "wood", "ton", "hill", "brook", "port", "mouth", "ham", "gate",
+        "land", "dale", "haven", "water", "burn")  # fmt: skip
 BODIES = ("Council", "Assembly", "Guild", "Chamber", "Synod", "Board", "League", "Company")
 OFFICES = ("Warden", "Steward", "Registrar", "Treasurer", "Marshal", "Provost", "Keeper", "Clerk")
 MEMBERS = ("Delegates", "Burgesses", "Wardens", "Elders", "Freeholders", "Masters", "Fellows")
@@ -38,7 +39,7 @@ def invented_texts(count: int, seed: int) -> list[str]:
 
 def name(rng: random.Random) -> str:
     """Of a place."""
-    return "".join(rng.sample(SYLLABLES, 2)).capitalize() + rng.choice(ENDINGS)
+    return rng.choice(FIRST) + rng.choice(LAST)
 
 
 def charter(rng: random.Random) -> str:
