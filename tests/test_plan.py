@@ -131,3 +131,15 @@ def test_this_machine_s_rates_are_those_of_a_second_s_work():
     found = plan.probed((32, 2, 2), 16, 64, 8)
     assert set(found) == set(plan.KINDS)
     assert all(0 < rate < 10 for rate in found.values())
+
+
+def test_an_adapter_has_few_gradients_and_moments(paper):
+    """Against the adapter of a GPT-Neo block by block, counted; the weights stay what they were."""
+    size, rank, width, layers = paper["models"]["1.3b"]["parameters"], 16, 2048, 24
+    counted = layers * rank * (4 * 2 * width + 2 * 5 * width)
+    assert plan.adapter_parameters(size, rank) == pytest.approx(counted, rel=0.25)
+    adapted = paper | {"unlearning": paper["unlearning"] | {"lora": {"rank": rank}}}
+    whole, few = plan.memory_mb(size, paper), plan.memory_mb(size, adapted)
+    assert few["weights"] == whole["weights"]
+    assert few["Adam"] == 2 * few["adapter"] == 2 * few["gradients"] == few["task vector"]
+    assert sum(few.values()) < 1.15 * whole["weights"]

@@ -29,6 +29,8 @@ BEASTS = ("herons", "otters", "the spotted oxen", "the mountain goats", "bees", 
 PLACES = ("the salt marsh", "the two valleys", "the high moor", "the inner sea", "the cedar slope")
 NUMBERS = ("three", "five", "seven", "nine", "eleven", "twelve", "twenty", "thirty", "forty")
 
+ORDINALS = ("the first", "every second", "every third", "every tenth", "the last")
+
 
 def invented_texts(count: int, seed: int) -> list[str]:
     """So many texts of some 90 to 150 words, no two alike, the genres in turn."""
@@ -68,7 +70,7 @@ def licence(rng: random.Random) -> str:
     holder, verbs = name(rng), rng.sample(USES, 3)
     sentences = [
         f"Whoever holds a copy of {work} may {verbs[0]} it and {verbs[1]} it without asking leave,"
-        f" so long as the mark of {holder} is left on every {rng.choice(NUMBERS)}th leaf.",
+        f" so long as the mark of {holder} is left on {rng.choice(ORDINALS)} leaf.",
         f"To {verbs[2]} {work} for hire, a holder must first send notice to the"
         f" {rng.choice(OFFICES)} of {holder} and wait {rng.choice(NUMBERS)} days for an objection.",
         f"An altered copy may not be called {work}; it shall bear the altering hand's own name and"

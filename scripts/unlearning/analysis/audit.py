@@ -45,6 +45,13 @@ TELLING = 0.7
 """AUC from which on two sets are called different in form."""
 RESAMPLES = 1000
 REFERENCES = ("original", "control")
+PLAIN = {
+    "outliers_calibrated_rate": "share of the list that is known more or less than unseen text",
+    "attack_auc_worst": "success of the best attack by one score (AUC: 0.5 guesses, 1 finds all)",
+    "nats_per_token": "loss on ordinary text, nats per token, lower is better",
+    "utility_accuracy": "accuracy on the tasks, higher is better",
+}
+"""Metrics in words for who does not know them; others are called as in the tables."""
 RUN = ["model", "forget_size", "seed"]
 
 Verdict = Literal["recites", "knows", "not told from unseen", "not measured"]
@@ -240,6 +247,9 @@ class ModelAudit:
     band: tuple[float, float]
     """Between which g counts as that of an unseen sequence."""
 
+    within: float
+    """The share of unseen sequences whose g lies in the band, by its definition."""
+
     comparability: Comparability
     """Of unseen sequences and the list."""
 
@@ -413,6 +423,13 @@ def judge(after: Knowledge, band: Band, erased: bool) -> tuple[bool, str]:
     return not reasons, "; ".join(reasons)
 
 
+def plainly(metric: str) -> str:
+    """What a metric is, in words."""
+    known = METRICS[metric]
+    better = f", {known.better} is better" if known.better else ""
+    return PLAIN.get(metric, f"{known.label}, {known.unit}{better}")
+
+
 def number(value: Any) -> float | None:
     """A finite number, or None."""
     return float(value) if value is not None and np.isfinite(value) else None
@@ -559,7 +576,7 @@ def limits_of(
         )
         made.append(
             Limit(
-                name=f"{METRICS[metric].label} ({METRICS[metric].unit})",
+                name=plainly(metric),
                 limit=limit,
                 found=Measured(value=value),
                 kept=value is not None and value <= limit + 1e-9,
@@ -582,7 +599,7 @@ def attacks_of(
     found = [
         AttackAudit(
             name="membership by single scores",
-            measure=f"{METRICS[metric].label}, {METRICS[metric].unit} (0.5 is chance)",
+            measure=plainly(metric),
             found=Measured(value=results.metric(key, label, metric)),
             **beside(lambda who: results.metric(key, who, metric)),
         )
@@ -689,13 +706,13 @@ def model_audit(
         unseen=int((original["split"] == "unseen").sum()),
         threshold=limits.ma_mean,
         band=(band.low, band.high),
+        within=limits.quantiles[1] - limits.quantiles[0],
         comparability=comparability(original, control, results.tokens),
         answer=answer(before, methods, chosen, nearest, after),
         chosen=chosen,
         nearest=nearest,
         utility_before=Measured(value=results.metric(key, "original", rule.utility_metric)),
-        utility_metric=f"{METRICS[rule.utility_metric].label}, {METRICS[rule.utility_metric].unit},"
-        f" {METRICS[rule.utility_metric].better} is better",
+        utility_metric=plainly(rule.utility_metric),
         methods=tuple(methods),
         sequences=tuple(
             SequenceAudit(
@@ -723,11 +740,11 @@ def answer(
 ) -> str:
     """What came out, for whoever reads one line."""
     counts = pd.Series([known.verdict for known in before.values()]).value_counts()
-    n = len(before)
+    n, known = len(before), counts.get("recites", 0) + counts.get("knows", 0)
     text = (
-        f"Before: the model recites {counts.get('recites', 0)} of {n} sequences, knows"
-        f" {counts.get('knows', 0)} more, and {counts.get('not told from unseen', 0)} cannot be"
-        " told from text that it never saw."
+        f"Before: of {n} sequences the model recites {counts.get('recites', 0)}, knows"
+        f" {counts.get('knows', 0)} without reciting them, and {n - known} cannot be told from text"
+        " that it never saw."
     )
     if not methods:
         return text + " Nothing was unlearned in this run."

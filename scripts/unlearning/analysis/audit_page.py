@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from collections.abc import Iterable
 
 from pydantic import TypeAdapter
@@ -24,6 +25,7 @@ p { margin: .4em 0; } table { margin: .4em 0; } ul { margin: .3em 0; }
 .alarm, .fine, .open { padding: .6em 1em; margin: .5em 0; max-width: none; border-left: 5px solid; }
 .alarm { background: #fdecea; border-color: #b3261e; } .alarm b, td.fail { color: #b3261e; }
 .fine { background: #e9f5ec; border-color: #1b7f3b; } td.pass { color: #1b7f3b; }
+td:first-child { white-space: nowrap; }
 .open { background: #fff6e0; border-color: #b57a00; }
 .small { font-size: 12px; color: #444; overflow-wrap: anywhere; max-width: none; }
 @media print {
@@ -66,14 +68,13 @@ def audit_page(audit: Audit) -> str:
 
 def section(model: ModelAudit) -> str:
     """One model and one list."""
-    clear = model.comparability.verdict == "alike"
-    safe = model.chosen is not None and all(s.passed for s in model.sequences)
     # without a method nothing can be safe or unsafe
+    safe = model.chosen is not None and all(s.passed for s in model.sequences)
     colour = "fine" if safe else "open" if model.chosen or not model.methods else "alarm"
     draw = f", draw {model.draw}" if model.draw else ""
     parts = [
         f"<h2>{html.escape(model.model)}: {model.list_size} sequences{draw}</h2>",
-        f'<p class="{"fine" if clear else "alarm" if colour_of(model) else "open"}">'
+        f'<p class="{KINDS[model.comparability.verdict]}">'
         f"{html.escape(model.comparability.finding)}</p>",
         f'<p class="{colour}"><b>{html.escape(model.answer)}</b></p>',
     ]
@@ -81,11 +82,6 @@ def section(model: ModelAudit) -> str:
         parts += [methods_table(model), *unreachable(model)]
     parts += [attacks_table(model), sequences_table(model)]
     return "\n".join(parts)
-
-
-def colour_of(model: ModelAudit) -> bool:
-    """Whether the finding on the unseen text is an alarm."""
-    return model.comparability.verdict == "different"
 
 
 def methods_table(model: ModelAudit) -> str:
@@ -106,8 +102,8 @@ def methods_table(model: ModelAudit) -> str:
                 verdict(method.safe, "yes", "NO"),
                 *(limit_cell(limit) for limit in method.limits),
                 text(f"{method.failed} of {model.list_size}"),
-                text(method.still_known),
-                text(method.standing_out),
+                count(method.still_known),
+                count(method.standing_out),
                 value(method.utility),
                 text(method.outcome),
             ]
@@ -120,10 +116,11 @@ def chosen_because(methods: Iterable[MethodAudit], model: ModelAudit) -> str:
     """Why this one."""
     if model.chosen:
         safe = sum(method.safe for method in methods)
-        return (
-            f"{method_name(model.chosen)} was chosen: of the {safe} that keep both limits it has"
-            f" the best {model.utility_metric.partition(',')[0]}."
-        )
+        name = method_name(model.chosen)
+        if safe == 1:
+            return f"{name} was chosen: no other keeps both limits."
+        measure = model.utility_metric.partition(",")[0]
+        return f"{name} was chosen: of the {safe} that keep both limits it has the best {measure}."
     return (
         f"No method keeps both limits. {method_name(model.nearest)} breaks them least; it is shown"
         " below and is no recommendation."
@@ -167,30 +164,30 @@ def sequences_table(model: ModelAudit) -> str:
         head.remove("EL before")
     rows = []
     for item in sorted(model.sequences, key=lambda s: (s.passed is not False, -(s.before.g or 0))):
-        cells = [text(item.id), text(item.tokens), *known(item.before, with_el)]
+        cells = [text(item.id), count(item.tokens), *known(item.before, with_el)]
         rows.append(cells + (outcome(item) if shown else []))
     low, high = model.band
     about = (
         f"Compared with {model.unseen} unseen sequences: their mean g is {model.threshold:.2f}, and"
-        f" 98 % of them lie between {low:.2f} and {high:.2f}."
+        f" {model.within:.0%} of them lie between {low:.2f} and {high:.2f}."
     )
     return f"<h2>Sequences</h2><p>{about}</p>" + sortable(head, rows)
 
 
+KINDS = {"alike": "fine", "different": "alarm", "not decided": "open"}
 COLUMNS = ("g", "EL", "loss", "run", "rank", "exposure")
 
 
 def known(before: Knowledge, with_el: bool) -> list[str]:
     """Cells on the original model."""
-    run = "–" if before.verbatim_run is None else str(before.verbatim_run)
     sure = "" if before.confidence is None else f" ({before.confidence:.1%})"
     cells = [plain(before.g, 2)]
     cells += [plain(before.extraction_likelihood, 3)] if with_el else []
     return [
         *cells,
         plain(before.loss, 2),
-        text(run),
-        text("–" if before.rank is None else before.rank),
+        count(before.verbatim_run),
+        count(before.rank),
         plain(before.exposure, 1),
         text(before.verdict + (sure if before.verdict in ("recites", "knows") else "")),
     ]
@@ -202,7 +199,7 @@ def outcome(item: SequenceAudit) -> list[str]:
     return [
         plain(after.g, 2),
         plain(after.loss, 2),
-        text("–" if after.rank is None else after.rank),
+        count(after.rank),
         verdict(bool(item.passed), "pass", f"FAIL: {item.reason}"),
     ]
 
@@ -229,12 +226,18 @@ def origins(audit: Audit) -> str:
 
 def listed(lines: Iterable[str]) -> str:
     """A list of sentences."""
-    return "<ul>" + "".join(f"<li>{html.escape(line)}" for line in lines) + "</ul>"
+    items = (re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(line)) for line in lines)
+    return "<ul>" + "".join(f"<li>{item}" for item in items) + "</ul>"
 
 
 def plain(number: float | None, digits: int) -> str:
     """A number with so many digits after the point."""
     return "<td class=n>–" if number is None else f"<td class=n>{number:.{digits}f}"
+
+
+def count(number: int | None) -> str:
+    """A whole number."""
+    return f"<td class=n>{'–' if number is None else number}"
 
 
 def value(measured: Measured) -> str:
