@@ -168,8 +168,11 @@ rule keep_models:
         checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
         tokenizer=f"{RESULTS}/models/{{model}}",
         runs=f"{RESULTS}/unlearned/{{model}}/{{batch}}/runs.parquet",
+        sequences=f"{RESULTS}/sequences.parquet",
+        memorization=f"{RESULTS}/memorization.parquet",
         per_run=f"{RESULTS}/tables/per_run.csv",
         exposed=f"{RESULTS}/attack_exposed.csv",
+        given=f"{RESULTS}/files.json" if SOURCE == "own" else [],
     output:
         directory(f"{RESULTS}/kept/{{model}}/{{batch}}"),
     log:
@@ -188,8 +191,14 @@ rule keep_models:
         settings=lambda wildcards: as_json(
             unlearners=CONFIG["unlearners"],
             origin=origin_of(CONFIG["models"][wildcards.model]),
+            hub=CONFIG["models"][wildcards.model]["hub"],
+            rule=CONFIG["solution_space"],
+            limit=CONFIG["measurement"]["limit"],
+            lora=(CONFIG["unlearning"] | CONFIG["models"][wildcards.model]["unlearning"])["lora"],
         ),
+        given=lambda wildcards, input: f"--files {input.given}" if input.given else "",
     shell:
         "python {params.script} --checkpoints {input.checkpoints} --tokenizer {input.tokenizer}"
-        " --runs {input.runs} --per-run {input.per_run} --exposed {input.exposed}"
+        " --runs {input.runs} --sequences {input.sequences} --memorization {input.memorization}"
+        " --per-run {input.per_run} --exposed {input.exposed} {params.given}"
         " --settings {params.settings:q} --output {output} > {log} 2>&1"
