@@ -15,7 +15,7 @@ RESULTS = results/$(RUN)
 # jobs are started with `python`: it must be this environment's
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo real test test-slurm lint install lock schema plan docs clean
+.PHONY: demo real test test-slurm lint install lock schema plan check docs clean
 
 demo: $(READY)
 	snakemake --configfile $(CONFIG)
@@ -73,6 +73,10 @@ schema: $(READY)
 # what an experiment would cost: make plan CONFIG=config/paper.yaml
 plan: $(READY)
 	@python benchmarks/plan.py --configfile $(CONFIG)
+
+# what a run would do with your files, and what it can decide: make check CONFIG=custom.yaml
+check: $(READY)
+	@python benchmarks/check.py --configfile $(CONFIG)
 
 # the figures and verdicts that the README shows, from a finished demo; needs a Chromium
 SHOWN = $(shell grep -o 'docs/figures/[a-z_]*\.png' README.md)

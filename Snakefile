@@ -31,6 +31,10 @@ onstart:
     hold_folder()
 
 
+onerror:
+    tell_causes(log)
+
+
 rule all:
     default_target: True
     input:

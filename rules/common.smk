@@ -1,5 +1,6 @@
 """What all rules share: the checked config, the cells of the experiment, names of results."""
 
+import atexit
 import functools
 import hashlib
 import itertools
@@ -15,11 +16,14 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from unlearning import attacks, unlearners
 from unlearning.configuration import check, source_of
+from unlearning.jobs.digests import digest_of_files
 from unlearning.jobs.errors import InputError
+from unlearning.jobs.failures import causes
 from unlearning.jobs.files import replacing
 from unlearning.jobs.gpus import JOBS_PER_GPU
 from unlearning.jobs.locks import hold
 from unlearning.jobs.sources import digests, sources
+from unlearning.models.files import WANTED
 
 try:
     CONFIG = check(config)
@@ -177,6 +181,12 @@ def place_of(wildcards):
     return {key: place[key] for key in ("hub", "revision", "folder", "gguf")}
 
 
+def control_option(wildcards):
+    """The control as an argument of a script. Its folder stands before any unlearned model does."""
+    folder = control_of(wildcards)
+    return f"--control {folder}" if folder else ""
+
+
 def origin_of(model):
     """Where an original model comes from, in words."""
     if model["hub"]:
@@ -221,6 +231,13 @@ def unlearning_settings(wildcards):
         unlearners={label: CONFIG["unlearners"][label] for _, label, _ in cells},
         ngram=CONFIG["measurement"]["ngram"],
     )
+
+
+def tell_causes(log):
+    """Say at the very end why a run failed: the engine's own output is long."""
+    text = "".join(Path(path).read_text() for path in ([log] if isinstance(log, str) else log))
+    for cause in causes(text):
+        atexit.register(print, cause, file=sys.stderr, flush=True)
 
 
 def hold_folder():

@@ -11,7 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from unlearning.analysis.attack_effects import effects, exposed, scored, suite_table, together
+from unlearning.analysis.attack_effects import (
+    ROW_COLUMNS,
+    effects,
+    exposed,
+    scored,
+    suite_table,
+    together,
+)
 from unlearning.analysis.rows import TableJob, read_rows, read_table
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.console import add_paths, run
@@ -56,7 +63,7 @@ def main() -> None:
 
     write(attack_all(membership, settings.analysis), "attack_runs.parquet")
     scores = scored(membership, settings.attacks)
-    write(scores, "attack_score_values.parquet")
+    write(scores[ROW_COLUMNS], "attack_score_values.parquet")
     rows = together([scores, pd.read_parquet(arguments.values)])
     runs = effects(rows, settings.analysis)
     write(runs, "attack_effects.parquet")

@@ -22,6 +22,8 @@ MEMORIZATION = [*KEYS, "sequence_id", "split", "ma", "el", "loss", "verbatim_run
 MEMBERSHIP = [
     *KEYS, "sequence_id", "split", "half",
     "ma", "el", "loss", "suffix_loss", "verbatim_run", "min_k", "min_k_plus_plus", "extracted",
+    "entropy", "entropy_spread", "log_prob_min", "log_prob_q10", "log_prob_q25", "log_prob_median",
+    "log_prob_q75", "log_prob_q90", "log_prob_max", "log_prob_spread", "head_loss",
 ]  # fmt: skip
 ATTACK_VALUES = [*KEYS, "attack", "variant", "measure", "sequence_id", "split", "value"]
 HISTORY = [*KEYS, "epoch", "sequence_id", "ma", "loss"]

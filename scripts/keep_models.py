@@ -1,17 +1,26 @@
-"""Keep the unlearned models of a batch: a model folder each, with tokenizer and model card."""
+"""Keep the unlearned models of a batch: a model folder each, with tokenizer and model card.
+
+Unlearning computes in float32. What is kept has the precision of the original, and where that is
+another one, memorization is measured again on what is kept: rounding may bring some of it back.
+"""
 
 import argparse
 import json
+import math
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from unlearning.analysis.rows import KEYS
+from unlearning.data.sequences import forget_set
 from unlearning.jobs.cells import Cell
-from unlearning.jobs.console import add_paths, run
-from unlearning.jobs.files import link, remove, replacing, weights_of, write_json
+from unlearning.jobs.console import add_paths, add_threads, limit_threads, run
+from unlearning.jobs.digests import weights_of
+from unlearning.jobs.files import link, remove, replacing, write_json
 from unlearning.models.cards import Facts, card
+from unlearning.models.files import precision_of
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.analysis import SolutionSettings
 from unlearning.settings.unlearning import LoraSettings
@@ -21,6 +30,7 @@ INPUTS = {
     "tokenizer": "folder of the original",
     "runs": "runs of this batch",
     "sequences": "table of sequences",
+    "forget_sets": "table of forget sets",
     "memorization": "table of memorization, for losses",
     "per_run": "table per_run.csv",
     "exposed": "attack_exposed.csv",
@@ -49,26 +59,44 @@ class Settings:
     lora: LoraSettings | None = None
     """Whether adapters were trained, and what is kept of them."""
 
+    precision: Literal["original", "float32"]
+    """Of the weights that are kept."""
+
+    @property
+    def adapter_alone(self) -> bool:
+        """Whether no weights of the model are kept."""
+        return self.lora is not None and self.lora.kept == "adapter"
+
 
 def main() -> None:
-    """Link weights and tokenizer, write the cards."""
+    """Link or round the weights, copy the tokenizer, write the cards."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_paths(parser, **INPUTS, output="folder of models to write")
     parser.add_argument("--files", type=Path, help="the user's files, JSON, where there are some")
+    add_threads(parser)
     parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
     arguments = parser.parse_args()
+    limit_threads(arguments.threads)
     settings = read_settings(arguments.settings, Settings)
     per_run, exposed = pd.read_csv(arguments.per_run), pd.read_csv(arguments.exposed)
     memorization = pd.read_parquet(arguments.memorization)
     tokens = pd.read_parquet(arguments.sequences).set_index("sequence_id")["tokens"]
     files = json.loads(arguments.files.read_text(encoding="utf-8")) if arguments.files else {}
     original = weights_of(arguments.tokenizer)
+    precision = "float32"
+    if settings.precision == "original" and not settings.adapter_alone:
+        precision = precision_of(arguments.tokenizer)
     with replacing(arguments.output) as scratch:
         for _, row in pd.read_parquet(arguments.runs).iterrows():
             cell = row[KEYS].to_dict()
-            name = Cell(*(cell[key] for key in Cell._fields)).name
+            made = Cell(*(cell[key] for key in Cell._fields))
+            name = made.name
             folder = scratch / name
             take(arguments.checkpoints / name, arguments.tokenizer, folder, settings)
+            # before the digests are taken
+            after_rounding = (
+                "" if precision == "float32" else rounded(folder, precision, made, arguments)
+            )
             scores = memorization[cell_of(memorization, cell, ("original", cell["unlearner"]))]
             forget = scores[scores["split"] == "forget"]
             lengths = tokens[forget["sequence_id"].unique()].map(len)
@@ -95,12 +123,12 @@ def main() -> None:
                 | {f"the file `{key}`": file["sha256"] for key, file in files.items()},
                 adapter=(folder / "adapter_config.json").exists(),
             )
-            (folder / "README.md").write_text(card(facts), encoding="utf-8")
+            (folder / "README.md").write_text(card(facts) + after_rounding, encoding="utf-8")
 
 
 def take(checkpoint: Path, tokenizer: Path, folder: Path, settings: Settings) -> None:
     """The files of one model: weights, or the adapter alone, and the original's tokenizer."""
-    alone = settings.lora is not None and settings.lora.kept == "adapter"
+    alone = settings.adapter_alone
     shutil.copytree(checkpoint / "adapter" if alone else checkpoint, folder, copy_function=link)
     for table in folder.glob("*.parquet"):
         table.unlink()
@@ -113,6 +141,31 @@ def take(checkpoint: Path, tokenizer: Path, folder: Path, settings: Settings) ->
         skipped = weights or (alone and file.name in ("config.json", "generation_config.json"))
         if file.is_file() and not skipped and not (folder / file.name).exists():
             shutil.copy(file, folder / file.name)
+
+
+def rounded(folder: Path, precision: str, cell: Cell, arguments: argparse.Namespace) -> str:
+    """Round the weights of a folder; what the card says of them then."""
+    import torch  # slow to import, and float32 does without
+
+    from unlearning.memorization.rows import rows_of
+    from unlearning.memorization.scoring import ma_and_loss
+    from unlearning.models.loading import load_model, recast
+
+    recast(folder, precision)
+    sequences = pd.read_parquet(arguments.sequences).set_index("sequence_id")
+    ids = forget_set(pd.read_parquet(arguments.forget_sets), cell.forget_size, cell.seed)
+    ma, _ = ma_and_loss(load_model(folder, torch.device("cpu")), rows_of(sequences.loc[ids]))
+    measured = {"precision": precision, "mean_ma": float(ma.mean()), "max_ma": float(ma.max())}
+    write_json({key: none_if_nan(value) for key, value in measured.items()}, folder / "kept.json")
+    return (
+        f"\nStored as {precision}, as the original is. Measured again after rounding: mean"
+        f" memorization accuracy of the forget set {ma.mean():.3f}, highest {ma.max():.3f}.\n"
+    )
+
+
+def none_if_nan(value: object) -> object:
+    """What JSON can hold; a diverged model has no number."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def cell_of(table: pd.DataFrame, cell: dict[str, object], labels: tuple[str, ...]) -> pd.Series:

@@ -11,7 +11,8 @@ from unlearning.analysis.audit import AuditJob, Results, audit
 from unlearning.analysis.audit_page import audit_json, audit_page
 from unlearning.analysis.rows import read_table
 from unlearning.jobs.console import run
-from unlearning.jobs.files import replacing, weights_of, write_json
+from unlearning.jobs.digests import weights_of
+from unlearning.jobs.files import replacing, write_json
 from unlearning.settings import read_settings
 
 

@@ -84,7 +84,7 @@ def analysis(tmp_path_factory, drawn_from) -> Path:
     shape = Shape(models=("small",), effects=effects, seeds=(0, 1), sizes=(4, 8), items=10)
     paths = write(home, make(shape))
     models = json.dumps({"models": ["small"]})
-    attacks = {"relearning": {}, "quantization": {}, "learned_attacker": {"repeats": 1}}
+    attacks = {"relearning": {}, "quantization": {}, "learned_attacker": {"repeats": 2}}
     analyse(
         "analyse_attacks",
         **{name: paths[name] for name in ("membership", "values", "thresholds")},

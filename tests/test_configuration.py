@@ -31,6 +31,13 @@ def test_shipped_configs_are_valid_and_stable(path):
     json.dumps(checked, allow_nan=False)
 
 
+def test_a_method_with_an_end_of_its_own_has_no_stop_rule_by_default():
+    config = demo()
+    config["unlearners"] = {"ga": {"method": "gradient_ascent"}, "twin": {"method": "twin"}}
+    checked = check(config)["unlearners"]
+    assert (checked["ga"]["stop"], checked["twin"]["stop"]) == ("mean", "none")
+
+
 def test_the_schema_file_is_up_to_date():
     assert (ROOT / "config/schema.json").read_text() == schema(), "run `make schema`"
 
@@ -76,6 +83,7 @@ def drop(path: str):
         (put("models.small.unlearning.rate", 3), r"models.small: unknown key 'rate'"),
         (put("unlearners.ga.method", "gradient_asc"), "there is no method 'gradient_asc'"),
         (put("unlearners.ga.stop", "never"), "unlearners.ga.stop: 'never' is no stop rule"),
+        (put("unlearners.ga.stop", "none"), "'none' is no stop rule for a method without an end"),
         (put("unlearners.sga.gama", 0.5), "unlearners.sga: unknown key 'gama'"),
         (put("unlearners.ta.k", 3), "unlearners.ta: k: input should be less than 0"),
         (put("attacks", {"relearn": None}), r"no attack 'relearn'; did you mean 'relearning'\?"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import jsonschema
 import pandas as pd
@@ -20,6 +21,8 @@ from unlearning.jobs.errors import InputError
         ({}, "models.mine.control: has no origin; give one of hub, folder, gguf"),
         ({"folder": "a", "gguf": "b"}, "control: has folder and gguf; give one"),
         ({"hub": "a/b"}, "control: hub and revision belong together"),
+        ({"folder": "nowhere"}, "control: folder: no folder nowhere; paths are"),
+        ({"gguf": "nowhere.gguf"}, "control: gguf: no file nowhere.gguf; paths are"),
         ({"folders": "a"}, "unknown key 'models.mine.control.folders'; did you mean 'folder'"),
     ],
 )
@@ -31,11 +34,13 @@ def test_a_control_comes_from_one_place(folder, control, message):  # noqa: F811
     assert "\n" not in str(caught.value)
 
 
-def test_the_hubble_pairs_are_planned_on_stand_ins(tmp_path):
+def test_the_hubble_pairs_are_planned_on_stand_ins(folder, tmp_path):  # noqa: F811
     """Folders with the names that the config gives: both are fetched, measured, attacked."""
     project = copy_project(tmp_path)
     config = yaml.safe_load((ROOT / "config/hubble.yaml").read_text())
     (project / "hubble").mkdir()
+    for name in ("1b-perturbed", "1b-standard"):
+        shutil.copytree(folder / "mine", project / f"hubble/{name}")
     for name in ("inserted", "not_inserted", "held_out"):
         (project / f"hubble/{name}.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
     done = snakemake(project, "-n", "--printshellcmds", "--configfile", "config/hubble.yaml")
@@ -44,8 +49,8 @@ def test_the_hubble_pairs_are_planned_on_stand_ins(tmp_path):
     assert counts["fetch_model"] == "2"
     assert counts["measure_original"] == counts["attack_original"] == counts["render_audit"] == "1"
     assert counts["unlearn"] == str(len(config["unlearners"]))
-    for folder_of in ("1b-perturbed", "1b-standard"):
-        assert f"hubble/{folder_of}" in done.stdout
+    for name in ("1b-perturbed", "1b-standard"):
+        assert f'"folder": "hubble/{name}"' in done.stdout
     [command] = re.findall(r"command: (python \S*measure_original.py.*)", done.stdout)
     assert "--control results/hubble/controls/hubble_1b" in command
 

@@ -1,11 +1,14 @@
 """Models from a folder or the hub: only safetensors, never code, and clear words when it fails."""
 
 import json
+import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import gguf
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load, save_file
@@ -18,8 +21,14 @@ from transformers import (
 )
 
 import fetch_model
+import keep_models
 from unlearning.data.corpus.tokens import train_tokenizer
+from unlearning.jobs.cells import Cell
 from unlearning.jobs.errors import InputError
+from unlearning.jobs.files import link
+from unlearning.memorization.rows import rows_of
+from unlearning.memorization.scoring import ma_and_loss
+from unlearning.models.files import precision_of
 from unlearning.models.loading import load_model, load_tokenizer
 
 SCRIPT = Path(__file__).parents[1] / "scripts/fetch_model.py"
@@ -66,6 +75,46 @@ def test_what_a_folder_lacks_is_named_and_nothing_is_written(folder, tmp_path, m
     assert str(folder) in done.stderr
     assert missing.rsplit(".")[-1] in done.stderr
     assert not (tmp_path / "model").exists()
+
+
+def test_the_taken_files_share_nothing_with_the_user_s(folder, tmp_path):
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    assert fetch(tmp_path / "model", folder=str(folder)).returncode == 0
+    for taken in (tmp_path / "model").iterdir():
+        assert taken.stat().st_ino != (folder / taken.name).stat().st_ino
+        assert taken.read_bytes() == (folder / taken.name).read_bytes()
+    assert (tmp_path / "model/chat_template.jinja").exists()
+
+
+def test_what_is_kept_is_rounded_to_the_original_s_precision_and_measured_again(folder, tmp_path):
+    sequences = pd.DataFrame({"sequence_id": ["a", "b"], "tokens": [[*range(9)], [*range(20)]]})
+    sets = pd.DataFrame(
+        {"forget_size": 2, "seed": 0, "position": [0, 1], "sequence_id": ["a", "b"]}
+    )
+    sequences.to_parquet(tmp_path / "sequences.parquet")
+    sets.to_parquet(tmp_path / "sets.parquet")
+    model = load_model(folder, torch.device("cpu"))
+    original = tmp_path / "original"
+    model.to(torch.bfloat16).save_pretrained(original)
+    assert (precision_of(folder), precision_of(original)) == ("float32", "bfloat16")
+    linked = tmp_path / "kept"
+    shutil.copytree(folder, linked, copy_function=link)
+    before = (folder / "model.safetensors").read_bytes()
+    paths = Namespace(
+        sequences=tmp_path / "sequences.parquet", forget_sets=tmp_path / "sets.parquet"
+    )
+    text = keep_models.rounded(linked, precision_of(original), Cell(2, "ga", 0), paths)
+    assert (folder / "model.safetensors").read_bytes() == before  # it was a link
+    assert precision_of(linked) == "bfloat16"
+    assert (linked / "model.safetensors").stat().st_size < 0.6 * len(before)
+    kept = load_model(linked, torch.device("cpu"))
+    for mine, theirs in zip(kept.parameters(), model.parameters(), strict=True):
+        assert torch.equal(mine, theirs.float())
+    assert json.loads((linked / "config.json").read_text())["dtype"] == "bfloat16"
+    ma, _ = ma_and_loss(kept, rows_of(sequences))
+    written = json.loads((linked / "kept.json").read_text())
+    assert written == {"precision": "bfloat16", "mean_ma": ma.mean(), "max_ma": ma.max()}
+    assert f"highest {ma.max():.3f}" in text
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 import plan
 from running import environment
@@ -35,9 +37,11 @@ def test_the_papers_jobs_are_one_for_each_run(monkeypatch, paper):
 
 def test_sizes_come_from_the_config_or_the_weights(paper, tmp_path):
     assert plan.parameters_of("125m", paper["models"]["125m"], 50_257) == 125_198_592
-    (tmp_path / "model.safetensors").write_bytes(bytes(4000))
     model = paper["models"]["125m"] | {"parameters": None, "hub": None, "folder": str(tmp_path)}
-    assert plan.parameters_of("x", model, 50_257) == 1000
+    for precision in (torch.float32, torch.bfloat16):  # of half the bytes, not half the numbers
+        weights = {"a": torch.zeros(30, 30, dtype=precision), "b": torch.zeros(100)}
+        save_file(weights, tmp_path / "model.safetensors")
+        assert plan.parameters_of("x", model, 50_257) == 1000
     with pytest.raises(plan.InputError, match="models.x: its size is not known; give"):
         plan.parameters_of("x", model | {"folder": None, "hub": "a/b"}, 50_257)
 

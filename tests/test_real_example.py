@@ -50,6 +50,7 @@ def test_the_config_fits_the_files(tmp_path, monkeypatch):
     (tmp_path / "real").mkdir()
     for name in ("forget", "retained", "unseen", "held_out"):
         prepare.write(tmp_path / f"real/{name}.jsonl", {"1": "a text", "2": "another"})
+    (tmp_path / f"real/{prepare.GGUF}").write_bytes(b"GGUF")
     config = check(yaml.safe_load((ROOT / "config/real.yaml").read_text()))
     assert config["models"]["smollm2_135m"]["gguf"] == f"real/{prepare.GGUF}"
     assert config["own"]["minimum"] <= prepare.WINDOW

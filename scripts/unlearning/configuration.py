@@ -14,6 +14,7 @@ from unlearning import attacks, unlearners
 from unlearning.data.challenge.tasks import KINDS
 from unlearning.data.own.entries import check_files
 from unlearning.jobs.errors import InputError
+from unlearning.models.files import check_complete, tensors_of
 from unlearning.names import TASK_KINDS
 from unlearning.settings import Name, build, settings_class
 from unlearning.settings.analysis import (
@@ -124,6 +125,10 @@ class JobSettings:
     keep_checkpoints: bool = False
     """Keep the unlearned models in results/<run>/kept/: a folder each, with a model card that says
     what was unlearned, how, and what the attack still finds."""
+
+    kept_precision: Literal["original", "float32"] = "original"
+    """Of the weights in kept/: the original model's own, for which memorization is then measured
+    again, or the float32 that unlearning computes in."""
 
     per_gpu: int = Field(default=1, gt=0)
     """How many jobs of this machine may compute on one GPU at a time. Where it is more than 1,
@@ -355,7 +360,7 @@ def _check_model(where: str, model: ModelSettings, config: Config) -> None:
             f"{where}: has {' and '.join(given) or 'no origin'};"
             " give one of pretraining, hub, folder, gguf"
         )
-    _check_revision(where, model)
+    _check_place(where, model)
     if model.control is not None:
         if model.pretraining is not None:
             raise InputError(
@@ -367,7 +372,7 @@ def _check_model(where: str, model: ModelSettings, config: Config) -> None:
                 f"{where}.control: has {' and '.join(places) or 'no origin'}; give one of hub,"
                 " folder, gguf"
             )
-        _check_revision(f"{where}.control", model.control)
+        _check_place(f"{where}.control", model.control)
     if config.own is not None and model.pretraining is not None:
         raise InputError(
             f"{where}: pretraining: own sequences come without text to train on, and are for models"
@@ -383,9 +388,22 @@ def _check_model(where: str, model: ModelSettings, config: Config) -> None:
         )
 
 
-def _check_revision(where: str, model: ModelSettings | ControlSettings) -> None:
-    """A model of the hub is named with its commit."""
-    if (model.hub is None) != (model.revision is None):
+def _check_place(where: str, place: ModelSettings | ControlSettings) -> None:
+    """What a model is fetched from is there, whole as far as its heads say, or has a commit."""
+    if place.folder is not None:
+        if not Path(place.folder).is_dir():
+            raise InputError(
+                f"{where}: folder: no folder {place.folder}; paths are from the folder that the"
+                " run is started in"
+            )
+        check_complete(Path(place.folder), f"{where}: {place.folder}")
+        tensors_of(Path(place.folder))
+    if place.gguf is not None and not Path(place.gguf).is_file():
+        raise InputError(
+            f"{where}: gguf: no file {place.gguf}; paths are from the folder that the run is"
+            " started in"
+        )
+    if (place.hub is None) != (place.revision is None):
         raise InputError(f"{where}: hub and revision belong together; give the commit of the model")
 
 

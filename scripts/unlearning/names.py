@@ -12,6 +12,7 @@ METHODS = {
     "tau": "TAU",
     "sga_each": "SGA-each (ours)",
     "ta_then_sga": "TA→SGA (ours)",
+    "twin": "twin (ours)",
 }
 """Display names of the registered rows, in the order of every table and legend."""
 

@@ -27,9 +27,9 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, chosen: np.ndarray) -> "Ragged":
-        """Some of the rows, by positions or by a mask (N,)."""
-        return Ragged(tuple(self.rows[i] for i in np.arange(len(self))[np.asarray(chosen)]))
+    def __getitem__(self, chosen: np.ndarray | slice) -> "Ragged":
+        """Some of the rows: by positions, a mask (N,) or a slice."""
+        return Ragged(tuple(self.rows[i] for i in np.arange(len(self))[chosen]))
 
     @property
     def device(self) -> torch.device:
