@@ -177,7 +177,7 @@ def original_work(config: dict[str, Any], name: str, parameters: int) -> Work:
         again = attack_work(config | relearning, parameters, size)
         work += again * len(config["forget_sets"]["seeds"])
     if not model["pretraining"]:
-        return work
+        return work * (2 if model["control"] else 1)
     length = source["sequence_length"]
     text = source.get("background_tokens") or source["background_rows"] * length
     weights = source.get("repetition_weights") or [1.0] * len(source["repetitions"])

@@ -198,6 +198,7 @@ rule render_pages:
         script=script("render_pages.py"),
         settings=as_json(
             kinds=FIGURE_KINDS,
+            audited=bool(AUDIT),
             command=" ".join(["snakemake", *(f"--configfile {path}" for path in CONFIG_FILES)]),
         ),
         captions=lambda wildcards, input: os.path.dirname(input.captions[0]),
