@@ -38,10 +38,8 @@ onerror:
 rule all:
     default_target: True
     input:
-        TABLES,
-        FIGURES,
-        CLAIMS,
-        f"{RESULTS}/index.html",
+        [*TABLES, *FIGURES, *CLAIMS, f"{RESULTS}/index.html"] if CELLS else [],
+        AUDIT,
         f"{RESULTS}/provenance.json",
         KEPT,
 

@@ -159,9 +159,10 @@ def attack_work(config: dict[str, Any], parameters: int, size: int) -> Work:
             trained += other_texts * max(steps) * forgotten * (folds - 1) / folds
             read += other_texts * len(steps) * tokens
         elif name == "gradient_norm":
-            trained += 2 * tokens / 3  # the gradients of what goes into the matrices alone
+            # the gradients of what goes into the matrices alone; of both unseen halves
+            trained += 2 * (tokens + others) / 3
         elif name in ("reference_observer", "zlib_calibrated"):
-            read += len(unseen) / 2 * tokens / rows
+            read += others  # the other unseen half
     return Work(steps=6 * trained * parameters, passes=2 * read * parameters, decoding=0.0)
 
 
@@ -177,7 +178,7 @@ def original_work(config: dict[str, Any], name: str, parameters: int) -> Work:
         again = attack_work(config | relearning, parameters, size)
         work += again * len(config["forget_sets"]["seeds"])
     if not model["pretraining"]:
-        return work
+        return work * (2 if model["control"] else 1)
     length = source["sequence_length"]
     text = source.get("background_tokens") or source["background_rows"] * length
     weights = source.get("repetition_weights") or [1.0] * len(source["repetitions"])
@@ -268,17 +269,29 @@ def memory_mb(parameters: int, config: dict[str, Any]) -> dict[str, float]:
     Activations come on top: they depend on `micro_batch` and `checkpointing`.
     """
     weights = 4 * parameters / 1e6
+    lora = config["unlearning"]["lora"]
+    trained = 4 * adapter_parameters(parameters, lora["rank"]) / 1e6 if lora else weights
     if config["unlearning"]["offload"] == "optimizer":
-        return {"weights": weights, "gradients": weights}
+        return {"weights": weights, "gradients": trained} | ({"adapter": trained} if lora else {})
     vectors = any(
         block["method"].startswith("task_arithmetic") for block in config["unlearners"].values()
     )
     return {
         "weights": weights,
-        "gradients": weights,
-        "Adam": 2 * weights,
-        "task vector": 2 * weights if vectors else 0.0,
-    }
+        "gradients": trained,
+        "Adam": 2 * trained,
+        "task vector": 2 * trained if vectors else 0.0,
+    } | ({"adapter": trained} if lora else {})
+
+
+def adapter_parameters(parameters: int, rank: int) -> float:
+    """About how many an adapter of all linear layers has, for a transformer of usual proportions.
+
+    A block of width d has 12 d^2 parameters in its matrices, and an adapter 18 d rank of them; d is
+    taken from the size, as if there were d / 64 blocks.
+    """
+    width = (parameters * 64 / 12) ** (1 / 3)
+    return parameters * 1.5 * rank / width
 
 
 def job_counts(configfile: Path) -> dict[str, int]:

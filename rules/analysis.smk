@@ -43,6 +43,8 @@ FIGURES = expand(
     format=["svg", "png", "pdf"],
 )
 CLAIMS = multiext(f"{RESULTS}/claims", ".json", ".md")
+# for files of your own, and wherever nothing is unlearned
+AUDIT = multiext(f"{RESULTS}/audit", ".html", ".json") if SOURCE == "own" or not CELLS else []
 # tables that the report shows as pages
 PAGES = [path for path in TABLES if not path.endswith("per_run.csv")]
 # the files that the command line names, for the commands in the report
@@ -200,6 +202,7 @@ rule render_pages:
         script=script("render_pages.py"),
         settings=as_json(
             kinds=FIGURE_KINDS,
+            audited=bool(AUDIT),
             command=" ".join(["snakemake", *(f"--configfile {path}" for path in CONFIG_FILES)]),
         ),
         captions=lambda wildcards, input: os.path.dirname(input.captions[0]),
@@ -214,7 +217,7 @@ rule record_provenance:
     input:
         code=code("record_provenance.py"),
         runs=f"{RESULTS}/runs.parquet",
-        claims=f"{RESULTS}/claims.json",
+        claims=f"{RESULTS}/claims.json" if CELLS else [],
         given=f"{RESULTS}/files.json" if SOURCE == "own" else [],
     output:
         f"{RESULTS}/provenance.json",
@@ -238,6 +241,57 @@ rule record_provenance:
     shell:
         "python {params.script} --runs {input.runs} --benchmarks {params.benchmarks}"
         " --config {params.config:q} {params.given} --models {params.models} --output {output}"
+        " > {log} 2>&1"
+
+
+rule render_audit:
+    # of the originals alone where no unlearner is named
+    input:
+        code=code("render_audit.py", attacks.modules(CONFIG["attacks"])),
+        sequences=f"{RESULTS}/sequences.parquet",
+        membership=f"{RESULTS}/membership.parquet",
+        runs=f"{RESULTS}/runs.parquet",
+        effects=f"{RESULTS}/attack_effects.parquet",
+        thresholds=f"{RESULTS}/thresholds.csv",
+        per_run=f"{RESULTS}/tables/per_run.csv",
+        candidates=f"{RESULTS}/tables/candidates.csv",
+        provenance=f"{RESULTS}/provenance.json",
+        models=expand(f"{RESULTS}/models/{{model}}", model=MODELS),
+    output:
+        page=f"{RESULTS}/audit.html",
+        document=f"{RESULTS}/audit.json",
+    log:
+        f"{LOGS}/render_audit.log",
+    benchmark:
+        f"{LOGS}/benchmarks/render_audit.tsv"
+    localrule: True
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(1000),
+        runtime=grown(10),
+    params:
+        script=script("render_audit.py"),
+        settings=as_json(
+            run=CONFIG["run"],
+            rule=CONFIG["solution_space"],
+            origins={name: origin_of(model) for name, model in CONFIG["models"].items()},
+            controls={
+                name: origin_of(model["control"])
+                for name, model in CONFIG["models"].items()
+                if model["control"]
+            },
+            attacks=list(CONFIG["attacks"]),
+            limit=CONFIG["measurement"]["limit"],
+            kept=CONFIG["jobs"]["keep_checkpoints"],
+        ),
+    shell:
+        "python {params.script} --sequences {input.sequences} --membership {input.membership}"
+        " --runs {input.runs} --effects {input.effects} --thresholds {input.thresholds}"
+        " --per-run {input.per_run} --candidates {input.candidates}"
+        " --provenance {input.provenance} --models {input.models}"
+        " --settings {params.settings:q} --page {output.page} --document {output.document}"
         " > {log} 2>&1"
 
 

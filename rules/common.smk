@@ -45,6 +45,8 @@ MODELS = list(CONFIG["models"])
 # trained here from scratch, so that a control can be trained too; the others are fetched
 TRAINED = [name for name, model in CONFIG["models"].items() if model["pretraining"]]
 FETCHED = [name for name in MODELS if name not in TRAINED]
+# whose control is a model from elsewhere
+GIVEN_CONTROL = [name for name, model in CONFIG["models"].items() if model["control"]]
 
 # a cell is one run of one unlearner: (forget size, label, seed); a job does a batch of them.
 # Sorted, so that the order of blocks in a config file makes no difference to any job.
@@ -167,8 +169,16 @@ def launcher(wildcards, resources):
 
 
 def control_of(wildcards):
-    """The folder of a model's control: only what is trained here has one."""
-    return f"{RESULTS}/controls/{wildcards.model}" if wildcards.model in TRAINED else []
+    """The folder of a model's control: trained here beside it, or given."""
+    has_one = wildcards.model in TRAINED + GIVEN_CONTROL
+    return f"{RESULTS}/controls/{wildcards.model}" if has_one else []
+
+
+def place_of(wildcards):
+    """Where a model or its control is fetched from."""
+    model = CONFIG["models"][wildcards.model]
+    place = model["control"] if wildcards.role == "controls" else model
+    return {key: place[key] for key in ("hub", "revision", "folder", "gguf")}
 
 
 def control_option(wildcards):
@@ -181,7 +191,7 @@ def origin_of(model):
     """Where an original model comes from, in words."""
     if model["hub"]:
         return f"{model['hub']} at {model['revision']}"
-    return model["folder"] or "trained from scratch in this run"
+    return model["folder"] or model["gguf"] or "trained from scratch in this run"
 
 
 def larger_first(wildcards):

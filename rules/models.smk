@@ -8,25 +8,29 @@ CACHING = workflow.workflow_settings.cache is not None
 PACKAGES = sorted({f"{p.name}=={p.version}" for p in metadata.distributions()} if CACHING else [])
 
 
-def contents_of(folder):
-    """Digest of the model files in a user's folder; None for a model of the hub."""
-    if folder is None:
+def contents_of(place):
+    """Digest of the user's own model files; None for a model of the hub."""
+    if place["gguf"] is not None:
+        return digest_of_files([Path(place["gguf"])], Path(".snakemake/digests.json"))
+    if place["folder"] is None:
         return None
-    files = [file for pattern in WANTED for file in Path(folder).glob(pattern) if file.is_file()]
+    folder = Path(place["folder"])
+    files = [file for pattern in WANTED for file in folder.glob(pattern) if file.is_file()]
     return digest_of_files(files, Path(".snakemake/digests.json"))
 
 
 rule fetch_model:
-    # a model of the hub or of a folder; there is no control for it
+    # a model of the hub, of a folder or a file; role "controls": one that never saw the sequences
     input:
         code=code("fetch_model.py"),
     output:
-        directory(f"{RESULTS}/models/{{model}}"),
+        directory(f"{RESULTS}/{{role}}/{{model}}"),
     log:
-        f"{LOGS}/fetch_model/{{model}}.log",
+        f"{LOGS}/fetch_model/{{role}}/{{model}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/fetch_model/{{model}}.tsv"
+        f"{LOGS}/benchmarks/fetch_model/{{role}}/{{model}}.tsv"
     wildcard_constraints:
+        role="models|controls",
         model=one_of(FETCHED),
     # no retries: the script itself tries a download again, and a wrong folder stays wrong
     # compute nodes may have no network
@@ -39,14 +43,9 @@ rule fetch_model:
         runtime=grown(120),
     params:
         script=script("fetch_model.py"),
-        settings=lambda wildcards: as_json(
-            **{
-                key: CONFIG["models"][wildcards.model][key]
-                for key in ("hub", "revision", "folder")
-            }
-        ),
-        # the user's folder is no input, whose age would count: other contents are another model
-        contents=lambda wildcards: contents_of(CONFIG["models"][wildcards.model]["folder"]),
+        settings=lambda wildcards: as_json(**place_of(wildcards)),
+        # the user's files are no inputs, whose age would count: other contents are another model
+        contents=lambda wildcards: contents_of(place_of(wildcards)),
     shell:
         "python {params.script} --settings {params.settings:q} --output {output} > {log} 2>&1"
 

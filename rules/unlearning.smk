@@ -173,8 +173,10 @@ rule keep_models:
         sequences=f"{RESULTS}/sequences.parquet",
         forget_sets=f"{RESULTS}/forget_sets.parquet",
         runs=f"{RESULTS}/unlearned/{{model}}/{{batch}}/runs.parquet",
+        memorization=f"{RESULTS}/memorization.parquet",
         per_run=f"{RESULTS}/tables/per_run.csv",
         exposed=f"{RESULTS}/attack_exposed.csv",
+        given=f"{RESULTS}/files.json" if SOURCE == "own" else [],
     output:
         directory(f"{RESULTS}/kept/{{model}}/{{batch}}"),
     log:
@@ -192,10 +194,16 @@ rule keep_models:
         settings=lambda wildcards: as_json(
             unlearners=CONFIG["unlearners"],
             origin=origin_of(CONFIG["models"][wildcards.model]),
+            hub=CONFIG["models"][wildcards.model]["hub"],
+            rule=CONFIG["solution_space"],
+            limit=CONFIG["measurement"]["limit"],
+            lora=(CONFIG["unlearning"] | CONFIG["models"][wildcards.model]["unlearning"])["lora"],
             precision=CONFIG["jobs"]["kept_precision"],
         ),
+        given=lambda wildcards, input: f"--files {input.given}" if input.given else "",
     shell:
         "python {params.script} --checkpoints {input.checkpoints} --tokenizer {input.tokenizer}"
         " --sequences {input.sequences} --forget-sets {input.forget_sets}"
-        " --runs {input.runs} --per-run {input.per_run} --exposed {input.exposed}"
+        " --runs {input.runs} --memorization {input.memorization}"
+        " --per-run {input.per_run} --exposed {input.exposed} {params.given}"
         " --settings {params.settings:q} --output {output} --threads {threads} > {log} 2>&1"

@@ -29,6 +29,9 @@ class Settings:
     folder: str | None = None
     """Or the folder it is in."""
 
+    gguf: str | None = None
+    """Or the one file that holds all of it."""
+
 
 def main() -> None:
     """Take the model's files, and no others, into one folder."""
@@ -37,11 +40,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     arguments = parser.parse_args()
     settings = read_settings(arguments.settings, Settings)
-    source = settings.folder or settings.hub
+    source = settings.folder or settings.gguf or settings.hub
     with replacing(arguments.output) as scratch:
         if settings.folder:
             # not linked: what the user writes into his folder later is another model
             take(Path(settings.folder), scratch, clone)
+        elif settings.gguf:
+            from unlearning.models.gguf import unpack_gguf  # imports torch
+
+            unpack_gguf(settings.gguf, scratch)
         else:
             download(settings.hub, settings.revision, scratch)
         check_complete(scratch, source)

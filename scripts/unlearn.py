@@ -24,6 +24,7 @@ from unlearning.memorization.forgetting import Band
 from unlearning.memorization.rows import rows_of
 from unlearning.models import sharding
 from unlearning.models.loading import arithmetic, device_for, load_model, peak_memory_mb
+from unlearning.models.lora import attach, save_merged
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.unlearning import UnlearningSettings
 from unlearning.unlearners.driver import StopRule, phase_lengths, unlearn
@@ -64,7 +65,9 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
     device = device_for(arguments.gpus)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    model = sharding.shard(load_model(arguments.model, device))
+    model = load_model(arguments.model, device)
+    adapter = attach(model, settings.lora, seed) if settings.lora else None
+    model = sharding.shard(model)
     sequences = read_sequences(arguments.sequences).set_index("sequence_id", drop=False)
     ids = forget_set(pd.read_parquet(arguments.forget_sets), size, seed)
     limits = read_csv(arguments.thresholds).iloc[0]
@@ -124,7 +127,10 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
         "processes": sharding.processes(),
     }
     record |= arithmetic()
-    save = partial(model.save_pretrained, state_dict=sharding.whole_weights(model))
+    if adapter is not None:
+        save = partial(save_merged, adapter)
+    else:
+        save = partial(model.save_pretrained, state_dict=sharding.whole_weights(model))
     return Made({"history": history, "run": pd.DataFrame([record])}, save)
 
 

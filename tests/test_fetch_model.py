@@ -7,11 +7,18 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+import gguf
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load, save_file
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 import fetch_model
 import keep_models
@@ -22,7 +29,7 @@ from unlearning.jobs.files import link
 from unlearning.memorization.rows import rows_of
 from unlearning.memorization.scoring import ma_and_loss
 from unlearning.models.files import precision_of
-from unlearning.models.loading import load_model
+from unlearning.models.loading import load_model, load_tokenizer
 
 SCRIPT = Path(__file__).parents[1] / "scripts/fetch_model.py"
 
@@ -151,3 +158,73 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     with pytest.raises(InputError, match="a/b at 0000.*no network.*models.<name>.folder"):
         fetch_model.download("a/b", "0" * 40, tmp_path / "model")
+
+
+# --- GGUF -------------------------------------------------------------------------------------
+
+
+def write_gguf(path: Path, model: LlamaForCausalLM, tokenizer) -> None:
+    """A float32 GGUF file of a Llama, written by the format's own library."""
+    config = model.config
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    file = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(vocabulary)
+    writer.add_token_types([1] * len(vocabulary))
+    writer.add_token_merges([" ".join(pair) for pair in file["model"]["merges"]])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, tensor in model.state_dict().items():
+        rows = tensor.detach()
+        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+        for part, count in heads.items():  # the format interleaves the halves of a rotation
+            if part in name:
+                rows = rows.reshape(count, 2, -1, rows.shape[-1]).swapaxes(1, 2).reshape(rows.shape)
+        stem, _, ending = name.rpartition(".")
+        writer.add_tensor(f"{names.get_name(stem)}.{ending}", rows.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_gguf_file_becomes_the_model_that_was_written(tmp_path):
+    tokenizer = train_tokenizer(["one two three"] * 9, 300)
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+        )
+    ).eval()  # fmt: skip
+    write_gguf(tmp_path / "model.gguf", model, tokenizer)
+    done = fetch(tmp_path / "model", gguf=str(tmp_path / "model.gguf"))
+    assert done.returncode == 0, done.stderr
+    taken = load_model(tmp_path / "model", torch.device("cpu"))
+    rows = torch.tensor([tokenizer("one two three one")["input_ids"]])
+    with torch.no_grad():
+        torch.testing.assert_close(taken(rows).logits, model(rows).logits, rtol=1e-4, atol=1e-5)
+    own = load_tokenizer(tmp_path / "model")
+    assert own("one two three one")["input_ids"] == rows[0].tolist()
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "no such file"), (b"GG", "as GGUF")])
+def test_a_broken_gguf_file_gets_one_line(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "model.gguf").write_bytes(content)
+    done = fetch(tmp_path / "model", gguf=str(tmp_path / "model.gguf"))
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+    assert not (tmp_path / "model").exists()

@@ -38,6 +38,23 @@ RENAMED = {"attack": "attack_analysis"}
 
 
 @settings_class
+class ControlSettings:
+    """A model that never saw the sequences: one place that it comes from."""
+
+    hub: str | None = None
+    """Its name on the Hugging Face hub; it needs a `revision`."""
+
+    revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
+    """Its commit."""
+
+    folder: str | None = None
+    """A folder with it."""
+
+    gguf: str | None = None
+    """A GGUF file with it."""
+
+
+@settings_class
 class ModelSettings:
     """One model of the experiment: trained here, from the hub, or from a folder."""
 
@@ -52,6 +69,15 @@ class ModelSettings:
 
     folder: str | None = None
     """A folder with a causal language model: config.json, safetensors weights, tokenizer."""
+
+    gguf: str | None = None
+    """A GGUF file that holds a causal language model with its tokenizer; it is unpacked once, to
+    float32 weights."""
+
+    control: ControlSettings | None = None
+    """A model of the same tokenizer that never saw the sequences, such as an earlier checkpoint or
+    a twin trained without them: every comparison with a control is then made. A model trained here
+    gets one of its own."""
 
     parameters: int | None = Field(default=None, gt=0, le=10**15)
     """How many it has: what a plan of the costs is made from when its weights are not at hand."""
@@ -140,10 +166,11 @@ class Config:
     unlearning: UnlearningSettings = UnlearningSettings()
     """What all unlearners share."""
 
-    unlearners: dict[Name, dict[str, Any]] = Field(min_length=1)
+    unlearners: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     """Label -> `method` (a file in scripts/unlearning/unlearners/), `stop` ("mean", "each", or
     "none" for methods with an end of their own, which is their default) and the method's own
-    settings. One method may stand under several labels."""
+    settings. One method may stand under several labels. None at all is an audit of the models as
+    they are: which sequences does each know, and how surely?"""
 
     measurement: MeasurementSettings
     """What is measured of each model."""
@@ -336,26 +363,31 @@ def _check_tasks(config: Config) -> None:
 
 def _check_model(where: str, model: ModelSettings, config: Config) -> None:
     """A model comes from one place, and reads the tokens that there are."""
-    given = [key for key in ("pretraining", "hub", "folder") if getattr(model, key) is not None]
+    given = [
+        key for key in ("pretraining", "hub", "folder", "gguf") if getattr(model, key) is not None
+    ]
     if len(given) != 1:
         raise InputError(
             f"{where}: has {' and '.join(given) or 'no origin'};"
-            " give one of pretraining, hub, folder"
+            " give one of pretraining, hub, folder, gguf"
         )
-    if model.folder is not None:
-        if not Path(model.folder).is_dir():
+    _check_place(where, model)
+    if model.control is not None:
+        if model.pretraining is not None:
             raise InputError(
-                f"{where}: folder: no folder {model.folder}; paths are from the folder that the"
-                " run is started in"
+                f"{where}: control: a model trained here gets one of its own; leave it out"
             )
-        check_complete(Path(model.folder), f"{where}: {model.folder}")
-        tensors_of(Path(model.folder))
-    if (model.hub is None) != (model.revision is None):
-        raise InputError(f"{where}: hub and revision belong together; give the commit of the model")
+        places = [key for key in ("hub", "folder", "gguf") if getattr(model.control, key)]
+        if len(places) != 1:
+            raise InputError(
+                f"{where}.control: has {' and '.join(places) or 'no origin'}; give one of hub,"
+                " folder, gguf"
+            )
+        _check_place(f"{where}.control", model.control)
     if config.own is not None and model.pretraining is not None:
         raise InputError(
             f"{where}: pretraining: own sequences come without text to train on, and are for models"
-            " that know them; give hub or folder"
+            " that know them; give hub, folder or gguf"
         )
     trained_tokenizer = config.corpus is not None or (
         config.challenge is not None and config.challenge.vocabulary is not None
@@ -365,6 +397,25 @@ def _check_model(where: str, model: ModelSettings, config: Config) -> None:
             f"{where}: {given[0]}: a model from elsewhere does not know the tokenizer that this run"
             " trains; give `pretraining`, or a challenge without `vocabulary`"
         )
+
+
+def _check_place(where: str, place: ModelSettings | ControlSettings) -> None:
+    """What a model is fetched from is there, whole as far as its heads say, or has a commit."""
+    if place.folder is not None:
+        if not Path(place.folder).is_dir():
+            raise InputError(
+                f"{where}: folder: no folder {place.folder}; paths are from the folder that the"
+                " run is started in"
+            )
+        check_complete(Path(place.folder), f"{where}: {place.folder}")
+        tensors_of(Path(place.folder))
+    if place.gguf is not None and not Path(place.gguf).is_file():
+        raise InputError(
+            f"{where}: gguf: no file {place.gguf}; paths are from the folder that the run is"
+            " started in"
+        )
+    if (place.hub is None) != (place.revision is None):
+        raise InputError(f"{where}: hub and revision belong together; give the commit of the model")
 
 
 def schema() -> str:

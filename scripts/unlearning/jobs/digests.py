@@ -36,3 +36,8 @@ def digest_of_files(paths: Iterable[Path], cache: Path) -> str:
     if known != before:
         write_json(known, cache)
     return whole.hexdigest()
+
+
+def weights_of(folder: Path | str) -> dict[str, str]:
+    """Digests of a model folder's weights: name of each safetensors file -> SHA-256."""
+    return {path.name: digest_of(path) for path in sorted(Path(folder).glob("*.safetensors"))}

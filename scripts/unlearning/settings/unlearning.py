@@ -8,6 +8,25 @@ from unlearning.settings import settings_class
 
 
 @settings_class
+class LoraSettings:
+    """A low-rank adapter that is trained in place of the model's weights."""
+
+    rank: int = Field(default=16, ge=1)
+    """Of the change of each matrix."""
+
+    alpha: float = Field(default=32, gt=0)
+    """The change is scaled by alpha / rank."""
+
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """The matrices that are changed: "all-linear", all but the embedding and the head; or endings
+    of their names, as [q_proj, v_proj]."""
+
+    kept: Literal["merged", "adapter"] = "merged"
+    """What `jobs.keep_checkpoints` keeps: the whole model, or the adapter alone, to be put on the
+    original."""
+
+
+@settings_class
 class UnlearningSettings:
     """What all unlearners share."""
 
@@ -41,6 +60,11 @@ class UnlearningSettings:
     """optimizer: Adam's moments, and the copies of the weights that task arithmetic keeps, wait in
     the CPU's memory: two to four times the weights less on the device, the same result. Relearning
     does likewise."""
+
+    lora: LoraSettings | None = None
+    """Train a low-rank adapter and leave the weights as they are: gradients, Adam's moments and
+    task vectors are then a few percent of the model's. Rates some ten times higher than for all
+    weights are usual. null trains all weights."""
 
 
 @settings_class
