@@ -5,6 +5,7 @@ Nothing here imports torch: the config is checked whenever Snakemake starts.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -233,7 +234,7 @@ def _check_source(config: Config) -> int | None:
     if config.own is None:
         return getattr(config, given[0]).sequence_length
     for key, path in config.own.files().items():
-        if not Path(path).is_file():
+        if not os.path.isfile(path):  # False too for what cannot be a name
             raise InputError(
                 f"config: own.{key}: no file {path}; paths are from the folder that the run is"
                 " started in"
@@ -323,7 +324,7 @@ def _check_model(where: str, model: ModelSettings, config: Config) -> None:
             " give one of pretraining, hub, folder"
         )
     if model.folder is not None:
-        if not Path(model.folder).is_dir():
+        if not os.path.isdir(model.folder):
             raise InputError(
                 f"{where}: folder: no folder {model.folder}; paths are from the folder that the"
                 " run is started in"

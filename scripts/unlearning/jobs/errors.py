@@ -26,7 +26,7 @@ def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> st
         otherwise: what to say where none is near; a list of all by default.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(str(name), known, n=1)  # YAML takes more than words for one
     if near:
         return f"did you mean '{near[0]}'?"
     return otherwise or f"choose one of {', '.join(known)}"

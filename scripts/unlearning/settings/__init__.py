@@ -10,6 +10,7 @@ each time that Snakemake starts.
 """
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -58,7 +59,8 @@ def _explain(problem: dict[str, Any], wanted: type) -> str:
         return f"key '{key}' is missing; add it"
     if problem["type"] == "value_error":
         return f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
-    return f"{key}: {problem['msg'].lower()}, found {problem['input']!r}; correct it"
+    found = textwrap.shorten(repr(problem["input"]), 80, placeholder=" ...")
+    return f"{key}: {problem['msg'].lower()}, found {found}; correct it"
 
 
 def _keys_at(wanted: type, path: list[str]) -> list[str]:
