@@ -202,7 +202,10 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
         own = {key: value for key, value in block.items() if key not in ("method", "stop")}
         if "method" not in block:
             raise InputError(f"config: unlearners.{label}: key 'method' is missing; add it")
-        if block.setdefault("stop", "mean") not in ("mean", "each"):
+        for key in ("method", "stop"):
+            if not isinstance(block.setdefault(key, "mean"), str):
+                raise InputError(f"config: unlearners.{label}.{key}: is no word; correct it")
+        if block["stop"] not in ("mean", "each"):
             raise InputError(
                 f"config: unlearners.{label}.stop: '{block['stop']}' is no stop rule;"
                 " choose 'mean' or 'each'"

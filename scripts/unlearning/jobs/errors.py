@@ -11,6 +11,10 @@ class InputError(ValueError):
     the program and keeps its traceback.
     """
 
+    def __init__(self, line: str):
+        """Keep to one line, whatever names the user gives to files."""
+        super().__init__(" ".join(line.splitlines()))
+
 
 def first_line(error: Exception) -> str:
     """What a library's error says, its first line; its name if it says nothing."""

@@ -46,6 +46,10 @@ def build(values: Any, wanted: type[Class], where: str) -> Class:
         return TypeAdapter(wanted).validate_python(values)
     except ValidationError as error:
         raise InputError(f"{where}: {_explain(error.errors()[0], wanted)}") from None
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{where}: a text has half a character (a lone surrogate); write it anew"
+        ) from None
 
 
 def _explain(problem: dict[str, Any], wanted: type) -> str:
