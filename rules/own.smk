@@ -8,11 +8,7 @@ rule prepare_own:
     input:
         code=code("prepare_own.py"),
         models=expand(f"{RESULTS}/models/{{model}}", model=MODELS),
-        # braces in the user's names are no wildcards
-        given=[
-            path.replace("{", "{{").replace("}", "}}")
-            for path in OwnSettings(**CONFIG["own"]).files().values()
-        ],
+        given=list(OwnSettings(**CONFIG["own"]).files().values()),
     output:
         sequences=f"{RESULTS}/sequences.parquet",
         forget_sets=f"{RESULTS}/forget_sets.parquet",
