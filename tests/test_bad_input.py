@@ -27,7 +27,7 @@ from unlearning.jobs.errors import InputError
 from unlearning.models.loading import load_model
 
 SECRET = "zanzibar"
-ODD = 'it\'s "my" Prüfung {1}'
+ODD = 'it\'s "my" Prüfung & mehr'
 PARTS = ("forget", "unseen", "held_out")
 
 
