@@ -16,9 +16,11 @@ TABLES = expand(
         "cost",
         "per_run",
         "attack_suite",
+        "trust",
     ],
 )
 SUITE = f"{RESULTS}/tables/attack_suite.csv"
+TRUST = f"{RESULTS}/tables/trust.csv"
 # every figure, in the order of the report -> the kind of evidence it is
 FIGURE_KINDS = {
     "which_method": "Map",
@@ -29,6 +31,7 @@ FIGURE_KINDS = {
     "trajectories": "Memorization",
     "attack_roc": "Privacy",
     "attack_suite": "Privacy",
+    "trust": "Privacy",
     "pareto_outliers": "Privacy",
     "pareto_attack": "Privacy",
     "utility": "Utility",
@@ -60,6 +63,7 @@ rule analyse_attacks:
         effects=f"{RESULTS}/attack_effects.parquet",
         exposed=f"{RESULTS}/attack_exposed.csv",
         table=SUITE,
+        trust=TRUST,
     log:
         f"{LOGS}/analyse_attacks.log",
     benchmark:
@@ -96,7 +100,7 @@ rule make_tables:
         runs=f"{RESULTS}/runs.parquet",
         thresholds=f"{RESULTS}/thresholds.csv",
     output:
-        [path for path in TABLES if path != SUITE],
+        [path for path in TABLES if path not in (SUITE, TRUST)],
         redrawn=f"{RESULTS}/tables/redrawn.parquet",
     log:
         f"{LOGS}/make_tables.log",
@@ -306,6 +310,7 @@ rule draw_figures:
         candidates=f"{RESULTS}/tables/candidates.csv",
         cost=f"{RESULTS}/tables/cost.csv",
         attack_suite=SUITE,
+        trust=TRUST,
     output:
         [
             report(
@@ -337,5 +342,5 @@ rule draw_figures:
         " --thresholds {input.thresholds} --per-run {input.per_run} --gains {input.gains}"
         " --utility {input.utility} --solution-space {input.solution_space}"
         " --candidates {input.candidates} --cost {input.cost} --attack-suite {input.attack_suite}"
-        " --settings {params.settings:q} --output {params.folder} --threads {threads}"
+        " --trust {input.trust} --settings {params.settings:q} --output {params.folder} --threads {threads}"
         " > {log} 2>&1"

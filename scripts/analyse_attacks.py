@@ -2,7 +2,8 @@
 
 Writes attack_runs.parquet (success of single scores per run), attack_score_values.parquet (values
 of the attacks that work on scores; attack_values.parquet holds those on models),
-attack_effects.parquet (effects per run), attack_exposed.csv and tables/attack_suite.csv.
+attack_effects.parquet (effects per run), attack_exposed.csv, tables/attack_suite.csv
+and tables/trust.csv.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from unlearning.analysis.attack_effects import (
     together,
 )
 from unlearning.analysis.rows import TableJob, read_rows, read_table
+from unlearning.analysis.trust import trust_table
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.console import add_paths, run
 from unlearning.jobs.files import write_csv, write_parquet
@@ -68,6 +70,7 @@ def main() -> None:
     runs = effects(rows, settings.analysis)
     write(runs, "attack_effects.parquet")
     write(suite_table(runs, settings.tables), "tables/attack_suite.csv")
+    write(trust_table(membership, rows, settings.tables), "tables/trust.csv")
     write(exposed(membership, rows, thresholds, settings.analysis), "attack_exposed.csv")
 
 

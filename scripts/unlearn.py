@@ -52,7 +52,7 @@ class Settings(UnlearningSettings):
     """The batch."""
 
     unlearners: dict[str, dict[str, Any]]
-    """Label -> "method", "stop" and the method's own settings."""
+    """Label -> its block, as in the config."""
 
     ngram: int
     """n of EL_n."""
@@ -83,22 +83,23 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
         unseen=rows_of(unseen, device),
         seed=seed,
     )
-    values = dict(settings.unlearners[label])
-    method, stop = values.pop("method"), values.pop("stop")
+    plan = unlearners.plan(label, settings.unlearners[label])
+    learning_rate = plan.learning_rate or settings.learning_rate
     torch.manual_seed(seed)
     start = time.perf_counter()
     outcome = unlearn(
         model,
         request,
-        method,
-        unlearners.settings_of(method, label, values),
-        StopRule(stop, settings.stop_metrics, settings.ngram),
-        learning_rate=settings.learning_rate,
+        plan.method,
+        plan.settings,
+        StopRule(plan.stop, settings.stop_metrics, settings.ngram),
+        learning_rate=learning_rate,
         micro_batch=settings.micro_batch,
         max_epochs=settings.max_epochs,
         precision=settings.precision,
         checkpointing=settings.checkpointing,
         offload=settings.offload,
+        retain=plan.retain,
         label=f"{arguments.name} {size} {label} seed {seed}",
     )
     seconds = time.perf_counter() - start
@@ -110,7 +111,7 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
     record = keys | {
         "status": outcome.status,
         "epochs": len(outcome.phases),
-        "learning_rate": settings.learning_rate,
+        "learning_rate": learning_rate,
         "phase_epochs": phase_lengths(outcome.phases),
         "arithmetic_applied": "arithmetic" in outcome.phases,
         "mean_ma": float(last.mean()),

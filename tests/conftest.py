@@ -16,6 +16,7 @@ from unlearning.figures import FIGURES
 ROWS = ("sequences", "memorization", "membership", "history")
 TABLES = (
     "per_run", "gains", "utility", "solution_space", "candidates", "cost", "attack_suite",
+    "trust",
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from unlearning.analysis.attack_effects import (
     suite_table,
 )
 from unlearning.analysis.rows import ALL, TableJob
+from unlearning.analysis.trust import SIGNS, area, trust_table
 from unlearning.attacks import token_level_attacker
 from unlearning.attacks.cross_fitting import folds_of, log_odds
 from unlearning.attacks.learned_attacker import FEATURES
@@ -402,6 +403,64 @@ def test_the_learned_attacker_stands_beside_the_single_scores(runs):
     assert set(found["metric"]) == {"auc"}
     row = found[(found["score"] == "learned_black_box") & (found["unlearner"] == "sga")].iloc[0]
     assert row["value"] > 0.9
+
+
+# --- trust in the measures ------------------------------------------------------------------------
+
+
+def test_a_measure_is_trusted_as_far_as_it_was_made_to_be():
+    """Two models; one score tells them apart, one by half, one not; relearning brings a quarter."""
+    rng = np.random.default_rng(0)
+    keys = {"model": "small", "forget_size": 8, "seed": 0, "split": "forget", "half": ""}
+    names = [f"p{i}" for i in range(8)]
+    parts = []
+    for unlearner, gap in (("original", 0.4), ("control", 0.0), ("ga", 0.1)):
+        part = pd.DataFrame({"sequence_id": names, "unlearner": unlearner, **keys})
+        for name in SIGNS:
+            part[name] = rng.normal(size=8)
+        part["ma"] = 0.4 + gap + np.linspace(0, 0.1, 8)
+        part["loss"] = 3.0 - 5 * gap + np.linspace(0, 0.1, 8)
+        part["el"] = np.where(np.arange(8) < 4, gap, 0.0)
+        part["entropy"] = 2.0
+        parts.append(part)
+    membership = pd.concat(parts, ignore_index=True)
+    rises = {"original": 0.5, "control": 0.02, "ga": 0.12}
+    moved = [
+        {"sequence_id": name, "unlearner": label, "attack": "relearning", "variant": "3_steps"}
+        | {"measure": measure, "value": rise, **keys}
+        for label, rise in rises.items()
+        for measure in ("ma_rise", "loss_fall")
+        for name in names
+    ]
+    likelier = [
+        {"sequence_id": name, "unlearner": label, "attack": "neighbour", "variant": "own_rewrites"}
+        | {"measure": "excess", "value": value + i / 100, **keys}
+        for label, value in (("original", 2.0), ("control", 0.0))
+        for i, name in enumerate(names)
+    ]
+    table = trust_table(membership, pd.DataFrame(moved + likelier), TableJob())
+    table = table.set_index(["attack", "score"])
+    faithful = table["faithfulness"]
+    assert faithful["", "ma"] == faithful["", "loss"] == faithful["neighbour", "excess"] == 1
+    assert faithful["", "el"] == 0.75  # half of the sequences are told, the others are ties
+    assert faithful["", "entropy"] == 0.5
+    assert faithful.is_monotonic_decreasing
+    assert table.loc[("", "ma"), "relearning"] == pytest.approx(0.1 / 0.4)
+    assert table.loc[("", "loss"), "relearning"] == pytest.approx(0.1 / 2.0)
+    assert table["quantization"].isna().all()
+    assert table.loc[("neighbour", "excess"), "relearning_n":].isna().all()
+    alone = membership[membership["unlearner"] != "control"]
+    assert trust_table(alone, pd.DataFrame(moved), TableJob()).empty
+
+
+def test_the_area_of_trust_is_scikit_learn_s(tables):
+    run = tables["membership"].query("model == 'small' and forget_size == 16 and seed == 0")
+    run = run[run["split"] == "forget"]
+    saw, never = (run.loc[run["unlearner"] == u, "ma"] for u in ("original", "control"))
+    labels = np.repeat([1, 0], [len(saw), len(never)])
+    assert area(saw.to_numpy(), never.to_numpy()) == pytest.approx(
+        roc_auc_score(labels, np.concatenate([saw, never]))
+    )
 
 
 # --- the most exposed -----------------------------------------------------------------------------

@@ -460,7 +460,7 @@ def test_the_beginning_token_is_never_scored_and_every_token_of_the_text_is(fold
     for row in table["tokens"]:
         rows = torch.from_numpy(row[None].astype(np.int64))
         logits = model(rows).logits[0, :-1].log_softmax(dim=1)
-        loss = -logits.gather(1, rows[0, 1:, None]).mean()
+        loss = -logits.detach().gather(1, rows[0, 1:, None]).mean()
         assert ma_and_loss(model, rows)[1][0] == pytest.approx(float(loss), rel=1e-4)
         assert rows[0, 0] == 0
 
@@ -486,6 +486,7 @@ def test_a_task_with_a_token_that_the_model_lacks_is_named(folder, tmp_path):
     large = folder / "large"
     shutil.copytree(folder / "mine", large, dirs_exist_ok=True)
     tokenizer = AutoTokenizer.from_pretrained(large)
+    tokenizer.add_tokens([f"spare{i}" for i in range(340 - len(tokenizer))])
     tokenizer.add_tokens(["fjordland"])
     tokenizer.save_pretrained(large)
     tasks = {}
@@ -640,7 +641,8 @@ def test_the_whole_pool_is_what_is_left_of_it(folder, tmp_path):
     checked = check(config)
     (size,) = checked["forget_sets"]["sizes"]
     own = build(checked["own"], OwnSettings, "own")
-    corpus, sets, _ = prepare(own, {"mine": folder / "mine"}, [size], [0], {})
+    kinds = {"held_out": "perplexity"}
+    corpus, sets, _ = prepare(own, {"mine": folder / "mine"}, [size], [0], kinds)
     assert len(sets) == size == (corpus.sequences["kind"] == "forget pool").sum() > 10
     config["models"]["mine"] = {"hub": "a/b", "revision": "0" * 40}
     with pytest.raises(InputError, match="only the tokenizer of a model in a `folder` can count"):
@@ -648,8 +650,8 @@ def test_the_whole_pool_is_what_is_left_of_it(folder, tmp_path):
 
 
 def test_the_check_says_what_a_run_would_do_and_decide(folder, tmp_path, capsys, monkeypatch):
-    config = template(folder)
-    config["own"] |= {"too_short": "drop", "window": 40, "retained": str(folder / "retained.jsonl")}
+    config, tokenizer = template(folder), AutoTokenizer.from_pretrained(folder / "mine")
+    config["own"] |= {"too_short": "drop", "window": 20, "retained": str(folder / "retained.jsonl")}
     (tmp_path / "custom.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.setattr(sys, "argv", ["check", "--configfile", str(tmp_path / "custom.yaml")])
     checking.main()
@@ -659,7 +661,7 @@ def test_the_check_says_what_a_run_would_do_and_decide(folder, tmp_path, capsys,
         "own.tasks.held_out: 10 items",
         "No sequence stands twice",
         "Overlap: 0 unseen sequences",
-        "Vocabulary: 340 tokens in the models, 340 in the tokenizer; up to 64 tokens at once",
+        f"Vocabulary: 340 tokens in the models, {len(tokenizer)} in the tokenizer; up to 64 tokens",
         "measurement.extraction_suffix: ",
         "set thresholds and band",
         "the band is a guess",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from unlearning.attacks.target import ProbeSettings, Target, probe
+from unlearning.attacks.target import Target, TargetSettings, attack_model
 from unlearning.evaluation.measurement import measure
 from unlearning.memorization.forgetting import Band
 from unlearning.memorization.rows import Ragged, by_length, fitting, of_each, rows_of
@@ -132,15 +132,15 @@ def test_attacks_on_a_row_do_not_depend_on_the_other_rows(knowing):
     """Those that train on the forget set aside, which are given it whole."""
     attacks = {"neighbour": {"rewrites": 3}, "prefix_perturbation": {}, "sampling": {}}
     attacks |= {"quantization": {}}
-    shared = ProbeSettings(attacks=attacks, suffix=6, learning_rate=1e-3, micro_batch=2)
+    shared = TargetSettings(attacks=attacks, suffix=6, learning_rate=1e-3, micro_batch=2)
     sequences = table()
     ids, rows = sequences["sequence_id"].tolist(), rows_of(sequences)
     forget = np.arange(len(ids)) % 2 == 0
-    together = probe(Target(knowing, ids, rows, forget, shared))
+    together = attack_model(Target(knowing, ids, rows, forget, shared))
     keys = ["attack", "variant", "measure"]
     assert together.groupby("sequence_id").size().nunique() == 1
     for i in range(len(ids)):
-        alone = probe(Target(knowing, ids[i : i + 1], rows[[i]], forget[i : i + 1], shared))
+        alone = attack_model(Target(knowing, ids[i : i + 1], rows[[i]], forget[i : i + 1], shared))
         beside = together[together["sequence_id"] == ids[i]]
         pair = alone.merge(beside, on=keys, validate="1:1", suffixes=("_alone", ""))
         assert len(pair) == len(alone) == len(beside)
@@ -148,14 +148,14 @@ def test_attacks_on_a_row_do_not_depend_on_the_other_rows(knowing):
 
 
 def test_relearning_takes_sets_of_several_lengths(knowing):
-    shared = ProbeSettings(
-        attacks={"relearning": {"steps": 3}}, suffix=6, learning_rate=3e-3, micro_batch=2
+    shared = TargetSettings(
+        attacks={"relearning": {"steps": [3]}}, suffix=6, learning_rate=3e-3, micro_batch=2
     )
     sequences = table()
     weights = [p.detach().clone() for p in knowing.parameters()]
     forget = np.arange(len(sequences)) % 2 == 1  # those that it does not know
     target = Target(knowing, sequences["sequence_id"].tolist(), rows_of(sequences), forget, shared)
-    found = probe(target).pivot(index="sequence_id", columns="measure", values="value")
+    found = attack_model(target).pivot(index="sequence_id", columns="measure", values="value")
     assert found.notna().all(axis=None)
     assert len(found) == len(sequences)
     assert (found["loss_fall"] != 0).all()

@@ -79,7 +79,7 @@ class ModelSettings:
     a twin trained without them: every comparison with a control is then made. A model trained here
     gets one of its own."""
 
-    parameters: int | None = Field(default=None, gt=0)
+    parameters: int | None = Field(default=None, gt=0, le=10**15)
     """How many it has: what a plan of the costs is made from when its weights are not at hand."""
 
     gpus: int = Field(default=1, ge=1)
@@ -231,18 +231,10 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
                 f" sequences of {length} tokens; lower it"
             )
     for label, block in config.unlearners.items():
-        own = {key: value for key, value in block.items() if key not in ("method", "stop")}
-        if "method" not in block:
-            raise InputError(f"config: unlearners.{label}: key 'method' is missing; add it")
-        ends = unlearners.ends(block["method"])
-        rules = ("mean", "each", "none") if ends else ("mean", "each")
-        if block.setdefault("stop", "none" if ends else "mean") not in rules:
-            raise InputError(
-                f"config: unlearners.{label}.stop: '{block['stop']}' is no stop rule"
-                f"{'' if ends else ' for a method without an end of its own'}; choose"
-                f" {', '.join(map(repr, rules[:-1]))} or '{rules[-1]}'"
-            )
-        unlearners.settings_of(block["method"], label, own)
+        plan = unlearners.plan(label, block)
+        block.setdefault("stop", plan.stop)
+        if plan.needs_retain:
+            _check_retain(label, config)
     plain = TypeAdapter(Config).dump_python(config, mode="json")
     plain["forget_sets"]["sizes"] = list(sizes)
     for name, block in plain["attacks"].items():
@@ -286,7 +278,7 @@ def _pool_of(config: Config) -> int | None:
         return rows
     if config.forget_sets.sizes is not None:
         return None  # held to the sequences when these are made
-    folder = next(iter(config.models.values())).folder
+    folder = next((model.folder for model in config.models.values() if model.folder), None)
     if folder is None:
         raise InputError(
             "config: forget_sets.sizes: null is all sequences of the file, and with `window` or"
@@ -317,6 +309,25 @@ def _check_forget_sets(config: Config, pool: int | None) -> tuple[int, ...]:
             " one seed, or smaller sizes"
         )
     return sizes
+
+
+def _check_retain(label: str, config: Config) -> None:
+    """There are rows to retain for a method that trains on some, on every model."""
+    shared = config.unlearning.retain
+    if config.own is not None and config.own.background is None:
+        key = "own.background"
+    elif config.challenge and not (
+        config.challenge.background_share or config.challenge.background_rows
+    ):
+        key = "challenge.background_share"
+    elif not all(model.unlearning.get("retain", shared) for model in config.models.values()):
+        key = "unlearning.retain"
+    else:
+        return
+    raise InputError(
+        f"config: unlearners.{label}: trains on text to keep, and there is none; give {key}, or"
+        " leave out the method, or its term on such text (retain: null)"
+    )
 
 
 def _check_tasks(config: Config) -> None:

@@ -3,7 +3,8 @@
 What a model has learned by heart has a small loss and a small gradient; what was driven out of it
 by ascent lies on a slope. The value is the norm of the gradient of a sequence's loss (mean over its
 tokens) by the weight matrices of the blocks; embeddings, output head, norms and biases are left
-out (white box; Nasr et al. 2019, arXiv 1812.00910, and Wang et al. 2024, arXiv 2405.14569).
+out. The attacker needs the weights (white box; Nasr et al. 2019, arXiv 1812.00910, whose attack
+looks at gradients among others).
 
 No gradient is ever formed. That of a matrix by sequence i is the sum over tokens of x_t g_t', with
 x what goes into the matrix and g the gradient at what comes out, so its squared norm is the sum

@@ -50,7 +50,7 @@ def rows_of(table: pd.DataFrame, device: torch.device | str = "cpu") -> TokenRow
     """Token rows of a table of sequences, in its order."""
     if table["tokens"].map(len).nunique() == 1:
         return torch.from_numpy(tokens_of(table)).to(device)
-    rows = [torch.as_tensor(np.asarray(row, dtype=np.int64)) for row in table["tokens"]]
+    rows = [torch.from_numpy(np.array(row, dtype=np.int64)) for row in table["tokens"]]
     return Ragged(tuple(row.to(device) for row in rows))
 
 

@@ -45,7 +45,8 @@ class UnlearningSettings:
     al. 2023, where the mean extraction likelihood must be below its threshold too."""
 
     retain: int = Field(default=128, ge=0)
-    """Rows of ordinary training text handed to methods that train on something to keep."""
+    """Rows of ordinary training text handed to methods that train on something to keep, drawn for
+    each run by its seed."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the matrix products of a training step. Weights, gradients and Adam's moments are float32
@@ -64,3 +65,38 @@ class UnlearningSettings:
     """Train a low-rank adapter and leave the weights as they are: gradients, Adam's moments and
     task vectors are then a few percent of the model's. Rates some ten times higher than for all
     weights are usual. null trains all weights."""
+
+
+@settings_class
+class RetainSettings:
+    """What every step adds on text to keep, whatever the method does on what is to be forgotten."""
+
+    kind: Literal["kl", "nll"] = "kl"
+    """"kl" holds the model to what the original predicted there, KL(original || model) in nats per
+    token; "nll" trains on the text itself, its mean token loss."""
+
+    weight: float = Field(default=1.0, gt=0)
+    """Factor before it. (Adam is blind to a factor before the whole loss: a weight of 8 here is a
+    weight of 1/8 before the method's own loss.)"""
+
+    batch: int = Field(default=32, gt=0)
+    """Rows of a step; the rows to retain are gone through in an order drawn by the run's seed."""
+
+
+@settings_class
+class UnlearnerSettings:
+    """What a block under `unlearners` may say beside its method's own settings."""
+
+    method: str
+    """A file in scripts/unlearning/unlearners/."""
+
+    stop: str | None = None
+    """The stop rule: "mean" on the mean g of the set, "each" on each sequence, "none" for a method
+    with an end of its own. null is "none" for such a method and "mean" for others."""
+
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Adam's, instead of the shared one."""
+
+    retain: RetainSettings | None = None
+    """A term on text to keep. Left out, the method's published one, which may be none; null is
+    none."""

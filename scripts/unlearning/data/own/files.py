@@ -221,12 +221,18 @@ def _parquet(path: Path, content: bytes, faults: Faults) -> Iterator[Row]:
 def _decoded(path: Path, content: bytes) -> str:
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8-sig")
     try:
-        return content.decode(encoding)  # spreadsheets put a mark before the first line
+        text = content.decode(encoding)  # spreadsheets put a mark before the first line
     except UnicodeDecodeError:
         raise InputError(
             f"{path}: is not {encoding.removesuffix('-sig').upper()}; write it anew as UTF-8 (in a"
             " spreadsheet: CSV UTF-8)"
         ) from None
+    if "\0" in text:
+        raise InputError(
+            f"{path}: has zero bytes: it is damaged, or UTF-16 without its mark; write it anew as"
+            " UTF-8"
+        )
+    return text
 
 
 def _named(values: dict[str, Any]) -> dict[str, Any]:

@@ -386,7 +386,7 @@ def draw_unseen(
     lengths = [len(row) for row in parts["forget"].tokens.values()]
     drawn, cut, short = {}, 0, 0
     for half in (order[: len(order) // 2], order[len(order) // 2 :]):
-        goals = goals_of([len(rows[i][1]) for i in half], lengths)
+        goals = goals_of([len(rows[i][1]) for i in half], lengths).tolist()
         for (name, row), goal in zip([rows[i] for i in half], goals, strict=True):
             drawn[name] = row[:goal]
             cut += len(row) > goal
