@@ -235,12 +235,23 @@ def suite_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[TABLE_COLUMNS]
 
 
+LEARNERS = {
+    "learned_attacker": "learned_",
+    "token_level_attacker": "token_level_",
+    "reference_observer": "observer_",
+}
+"""Attacks that learn -> how their variants are called among the scores."""
+
+
 def learned_success(runs: pd.DataFrame) -> pd.DataFrame:
-    """The learned attacker's AUC in the form of attack_runs.parquet, to stand beside the scores."""
+    """The learners' AUC in the form of attack_runs.parquet, to stand beside the single scores."""
     from unlearning.attacks.membership import RUN_COLUMNS as ATTACK_COLUMNS
 
-    learned = runs[(runs["attack"] == "learned_attacker") & (runs["metric"] == "auc")]
-    table = learned.assign(score="learned_" + learned["variant"], side="one")
+    learned = runs[
+        runs["attack"].isin(LEARNERS) & (runs["measure"] == "log_odds") & (runs["metric"] == "auc")
+    ]
+    prefix = learned["attack"].map(LEARNERS).astype(object)
+    table = learned.assign(score=prefix + learned["variant"], side="one")
     return table[ATTACK_COLUMNS]
 
 

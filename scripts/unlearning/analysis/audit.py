@@ -561,12 +561,10 @@ class Results:
 def limits_of(
     results: Results, key: Mapping[str, Any], label: str, rule: SolutionSettings
 ) -> tuple[Limit, ...]:
-    """The two limits on privacy, each beside what was never seen."""
+    """The limits, each beside what was never seen."""
     made = []
-    for metric, limit, same in (
-        (rule.outlier_metric, rule.max_outliers, f"unseen_{rule.outlier_metric}"),
-        (rule.attack_metric, rule.max_attack, None),
-    ):
+    for metric, limit in rule.limits():
+        same = f"unseen_{metric}"
         value = results.metric(key, label, metric)
         # of unseen sequences on the original; an attack on the list is harmless on the control
         untouched = (

@@ -134,11 +134,7 @@ def card(facts: Facts) -> str:
 def verdict(facts: Facts) -> str:
     """Whether each limit was kept, in words."""
     said, kept = [], facts.run["status"] != "diverged"
-    rule = facts.rule
-    for metric, limit in (
-        (rule.outlier_metric, rule.max_outliers),
-        (rule.attack_metric, rule.max_attack),
-    ):
+    for metric, limit in facts.rule.limits():
         value = facts.after.get(metric, np.nan)
         holds = bool(value <= limit + 1e-9)
         kept = kept and holds
@@ -146,7 +142,7 @@ def verdict(facts: Facts) -> str:
             f"{METRICS[metric].label} {shown(value)} ({'kept' if holds else 'BROKEN'}: at most"
             f" {limit:g})"
         )
-    start = "Both privacy limits are kept" if kept else "NOT SAFE by the limits of its run"
+    start = "All limits are kept" if kept else "NOT SAFE by the limits of its run"
     return f"{start}: {'; '.join(said)}."
 
 
