@@ -22,11 +22,14 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from unlearning.configuration import check, source_of
+from unlearning.data.own.entries import read_entries
 from unlearning.data.own.files import read_rows
 from unlearning.jobs.console import run
 from unlearning.jobs.errors import InputError
+from unlearning.models.files import parameters_of as stored_parameters
 
 EPOCHS = 20  # published runs of gradient ascent stop after 8 to 17
+CHARACTERS = 4  # of a text in one token
 DECODED = 0.7  # share of a sequence's prefixes that leave the text at a memorization of 0.3
 # published task -> items (of dialogues and pieces: about, by the size of their files) and tokens an
 # item of GPT-2's tokenizer, all choices and the reply included, as counted on samples
@@ -87,18 +90,20 @@ def parameters_of(name: str, model: dict[str, Any], vocabulary: int) -> int:
         width = size["hidden_size"]
         return size["layers"] * (12 * width**2 + 13 * width) + vocabulary * width
     if model["folder"]:
-        files = sorted(Path(model["folder"]).glob("*.safetensors"))
-        if files:
-            return sum(file.stat().st_size for file in files) // 4
+        count = stored_parameters(Path(model["folder"]))
+        if count:
+            return count
     raise InputError(f"models.{name}: its size is not known; give `parameters`")
 
 
 def work_of(config: dict[str, Any], parameters: int, size: int) -> Work:
     """The work of one cell: one forget set of `size`, one method."""
-    source = config[source_of(config)]
-    length, measurement = source["sequence_length"], config["measurement"]
+    source, measurement = config[source_of(config)], config["measurement"]
     limit = measurement["limit"] or sys.maxsize
-    unseen, retained = unseen_of(config), min(count_of(source.get("retained")), limit)
+    pool, unseen, retained = (lengths_of(config, part) for part in PARTS)
+    retained = retained[:limit]
+    # which of the pool are drawn is not asked: a set is taken to be like the pool
+    forgotten = size * sum(pool) / len(pool)
     own = source.get("tasks", {})
     forward = 2 * parameters
     step = 5 if config["unlearning"]["checkpointing"] else 3
@@ -108,12 +113,17 @@ def work_of(config: dict[str, Any], parameters: int, size: int) -> Work:
         items = min(items, limit)
         choices += items * each
         replies += items * 32 if kind == "dialogue" else 0
-    tokens += (size + unseen + retained) * length + choices
-    exact = size + (unseen if "unseen" in measurement["el"] else 0)
-    decoded = exact * DECODED * (length - measurement["ngram"]) * length / 2 + replies
+    tokens += forgotten + sum(unseen) + sum(retained) + choices
+
+    def decoding(lengths: list[int]) -> float:
+        return sum(max(0, n - measurement["ngram"]) * n for n in lengths) * DECODED / 2
+
+    decoded = size * decoding(pool) / len(pool) + replies
+    if "unseen" in measurement["el"]:
+        decoded += decoding(unseen)
     return Work(
-        steps=EPOCHS * size * length * step * forward,
-        passes=(EPOCHS * size * length + tokens) * forward,
+        steps=EPOCHS * forgotten * step * forward,
+        passes=(EPOCHS * forgotten + tokens) * forward,
         decoding=decoded * forward,
     )
 
@@ -123,34 +133,43 @@ def attack_work(config: dict[str, Any], parameters: int, size: int) -> Work:
 
     A masked model's rewriting is not counted: its size is not known.
     """
-    length = config[source_of(config)]["sequence_length"]
     suffix = config["measurement"]["extraction_suffix"]
-    others = -(-unseen_of(config) // 2)  # the "attack" half
-    rows = size + others
+    pool, unseen = (lengths_of(config, part) for part in ("forget", "unseen"))
+    forgotten, others = size * sum(pool) / len(pool), sum(unseen) / 2  # the "attack" half
+    tokens, rows = forgotten + others, size + len(unseen) / 2
     read = trained = 0.0
     for name, block in config["attacks"].items():
         if name == "neighbour":
-            read += (1 + block["rewrites"]) * rows * length
+            read += (1 + block["rewrites"]) * tokens
         elif name == "prefix_perturbation":
-            short = min(length, block["context"] + suffix)
+            short = min(tokens, rows * (block["context"] + suffix))
             each = {"truncated": short, "intact": 0}  # intact ones are scored anyway
-            chance = block["draws"] * length
-            read += rows * sum(each.get(variant, chance) for variant in block["variants"])
+            chance = block["draws"] * tokens
+            read += sum(each.get(variant, chance) for variant in block["variants"])
         elif name == "quantization":
-            read += len(block["bits"]) * rows * length
+            read += len(block["schemes"]) * tokens
         elif name == "sampling":
-            read += rows * length
+            read += tokens
         elif name == "relearning":
-            folds = min(block["folds"], size)
-            trained += block["steps"] * (folds - 1) * size * length
-            read += (size + folds * others) * length
+            folds, steps = min(block["folds"], size), block["steps"]
+            if "own" in block["texts"]:
+                trained += max(steps) * (folds - 1) * forgotten
+                read += len(steps) * (forgotten + folds * others)
+            other_texts = len(set(block["texts"]) - {"own"})
+            trained += other_texts * max(steps) * forgotten * (folds - 1) / folds
+            read += other_texts * len(steps) * tokens
+        elif name == "gradient_norm":
+            # the gradients of what goes into the matrices alone; of both unseen halves
+            trained += 2 * (tokens + others) / 3
+        elif name in ("reference_observer", "zlib_calibrated"):
+            read += others  # the other unseen half
     return Work(steps=6 * trained * parameters, passes=2 * read * parameters, decoding=0.0)
 
 
 def original_work(config: dict[str, Any], name: str, parameters: int) -> Work:
     """The work before unlearning: training, measuring and attacking original and control."""
     source, model = config[source_of(config)], config["models"][name]
-    length, sizes = source["sequence_length"], config["forget_sets"]["sizes"]
+    sizes = config["forget_sets"]["sizes"]
     pool = source.get("planted") or count_of(source.get("forget")) or max(sizes)
     measured = work_of(config, parameters, pool)
     work = Work(0.0, measured.passes, measured.decoding) + attack_work(config, parameters, pool)
@@ -159,7 +178,8 @@ def original_work(config: dict[str, Any], name: str, parameters: int) -> Work:
         again = attack_work(config | relearning, parameters, size)
         work += again * len(config["forget_sets"]["seeds"])
     if not model["pretraining"]:
-        return work
+        return work * (2 if model["control"] else 1)
+    length = source["sequence_length"]
     text = source.get("background_tokens") or source["background_rows"] * length
     weights = source.get("repetition_weights") or [1.0] * len(source["repetitions"])
     often = zip(source["repetitions"], weights, strict=True)
@@ -168,11 +188,29 @@ def original_work(config: dict[str, Any], name: str, parameters: int) -> Work:
     return work * 2 + training
 
 
-def unseen_of(config: dict[str, Any]) -> int:
-    """How many unseen sequences there are."""
-    unseen = count_of(config[source_of(config)]["unseen"])
+PARTS = ("forget", "unseen", "retained")
+
+
+@functools.cache
+def _lengths_in(path: str, part: str) -> tuple[int, ...]:
+    contents = [entry.content for entry in read_entries(part, path).rows]
+    return tuple(len(c) // CHARACTERS + 1 if isinstance(c, str) else len(c) for c in contents)
+
+
+def lengths_of(config: dict[str, Any], part: str) -> list[int]:
+    """About how many tokens each sequence of a part has; windows change their sum little.
+
+    Of a pool that is not known a single one stands for all.
+    """
+    source = config[source_of(config)]
+    given = source.get(part)
+    if isinstance(given, str):
+        lengths = [*_lengths_in(given, part)]
+    else:
+        count = source.get("planted", 1) if part == "forget" else given or 0
+        lengths = [source.get("sequence_length", 0)] * count
     limit = config["measurement"]["limit"]
-    return unseen if config["corpus"] or not limit else min(unseen, 2 * limit)
+    return lengths[: 2 * limit] if limit and part == "unseen" and not config["corpus"] else lengths
 
 
 def shape_of(model: dict[str, Any]) -> tuple[int, int, int]:
@@ -231,17 +269,29 @@ def memory_mb(parameters: int, config: dict[str, Any]) -> dict[str, float]:
     Activations come on top: they depend on `micro_batch` and `checkpointing`.
     """
     weights = 4 * parameters / 1e6
+    lora = config["unlearning"]["lora"]
+    trained = 4 * adapter_parameters(parameters, lora["rank"]) / 1e6 if lora else weights
     if config["unlearning"]["offload"] == "optimizer":
-        return {"weights": weights, "gradients": weights}
+        return {"weights": weights, "gradients": trained} | ({"adapter": trained} if lora else {})
     vectors = any(
         block["method"].startswith("task_arithmetic") for block in config["unlearners"].values()
     )
     return {
         "weights": weights,
-        "gradients": weights,
-        "Adam": 2 * weights,
-        "task vector": 2 * weights if vectors else 0.0,
-    }
+        "gradients": trained,
+        "Adam": 2 * trained,
+        "task vector": 2 * trained if vectors else 0.0,
+    } | ({"adapter": trained} if lora else {})
+
+
+def adapter_parameters(parameters: int, rank: int) -> float:
+    """About how many an adapter of all linear layers has, for a transformer of usual proportions.
+
+    A block of width d has 12 d^2 parameters in its matrices, and an adapter 18 d rank of them; d is
+    taken from the size, as if there were d / 64 blocks.
+    """
+    width = (parameters * 64 / 12) ** (1 / 3)
+    return parameters * 1.5 * rank / width
 
 
 def job_counts(configfile: Path) -> dict[str, int]:
@@ -303,7 +353,7 @@ def main() -> None:
     if not arguments.no_probe:
         machines.append({"machine": THIS})
     total = dict.fromkeys((machine["machine"] for machine in machines), 0.0)
-    length = config[source_of(config)]["sequence_length"]
+    longest = max(lengths_of(config, "forget"))
     for name, model in config["models"].items():
         count = parameters_of(name, model, vocabulary)
         parts = memory_mb(count, config)
@@ -322,7 +372,7 @@ def main() -> None:
         for machine in machines:
             here = machine["machine"] == THIS
             few = 16 if model["pretraining"] else 2
-            rates = probed(shape_of(model), length, vocabulary, few) if here else machine
+            rates = probed(shape_of(model), longest, vocabulary, few) if here else machine
             hours = work.seconds(rates) / 3600
             total[machine["machine"]] += hours
             print(f"  {machine['machine']:26} {hours:,.2f} hours")

@@ -107,11 +107,14 @@ rule attack_unlearned:
         ),
         # made before the checkpoints were: a further input of thousands of jobs would cost planning
         tokenizer=f"{RESULTS}/models/{{model}}",
+        control=control_option,
+        background=f"{RESULTS}/corpus/background.npy",
         work=f"{RESULTS}/.work/attack_unlearned/{{model}}/{{batch}}",
     shell:
         "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
         " --tokenizer {params.tokenizer} --sequences {input.sequences}"
-        " --forget-sets {input.forget_sets} --settings {params.settings:q} --work {params.work}"
+        " --forget-sets {input.forget_sets} --background {params.background} {params.control}"
+        " --settings {params.settings:q} --work {params.work}"
         " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
 
 
@@ -162,34 +165,45 @@ rule collect:
 
 
 rule keep_models:
-    # only where the config asks for it; the weights are linked, not copied
+    # only where the config asks for it; float32 weights are linked, not copied
     input:
         code=code("keep_models.py"),
         checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
         tokenizer=f"{RESULTS}/models/{{model}}",
+        sequences=f"{RESULTS}/sequences.parquet",
+        forget_sets=f"{RESULTS}/forget_sets.parquet",
         runs=f"{RESULTS}/unlearned/{{model}}/{{batch}}/runs.parquet",
+        memorization=f"{RESULTS}/memorization.parquet",
         per_run=f"{RESULTS}/tables/per_run.csv",
         exposed=f"{RESULTS}/attack_exposed.csv",
+        given=f"{RESULTS}/files.json" if SOURCE == "own" else [],
     output:
         directory(f"{RESULTS}/kept/{{model}}/{{batch}}"),
     log:
         f"{LOGS}/keep_models/{{model}}/{{batch}}.log",
     benchmark:
         f"{LOGS}/benchmarks/keep_models/{{model}}/{{batch}}.tsv"
-    localrule: True
     conda:
-        "../envs/analysis.yaml"
+        "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=grown(1000),
-        runtime=grown(30),
+        mem_mb=memory_of,
+        runtime=minutes_of,
     params:
         script=script("keep_models.py"),
         settings=lambda wildcards: as_json(
             unlearners=CONFIG["unlearners"],
             origin=origin_of(CONFIG["models"][wildcards.model]),
+            hub=CONFIG["models"][wildcards.model]["hub"],
+            rule=CONFIG["solution_space"],
+            limit=CONFIG["measurement"]["limit"],
+            lora=(CONFIG["unlearning"] | CONFIG["models"][wildcards.model]["unlearning"])["lora"],
+            precision=CONFIG["jobs"]["kept_precision"],
         ),
+        given=lambda wildcards, input: f"--files {input.given}" if input.given else "",
     shell:
         "python {params.script} --checkpoints {input.checkpoints} --tokenizer {input.tokenizer}"
-        " --runs {input.runs} --per-run {input.per_run} --exposed {input.exposed}"
-        " --settings {params.settings:q} --output {output} > {log} 2>&1"
+        " --sequences {input.sequences} --forget-sets {input.forget_sets}"
+        " --runs {input.runs} --memorization {input.memorization}"
+        " --per-run {input.per_run} --exposed {input.exposed} {params.given}"
+        " --settings {params.settings:q} --output {output} --threads {threads} > {log} 2>&1"

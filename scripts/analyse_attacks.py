@@ -2,7 +2,8 @@
 
 Writes attack_runs.parquet (success of single scores per run), attack_score_values.parquet (values
 of the attacks that work on scores; attack_values.parquet holds those on models),
-attack_effects.parquet (effects per run), attack_exposed.csv and tables/attack_suite.csv.
+attack_effects.parquet (effects per run), attack_exposed.csv, tables/attack_suite.csv
+and tables/trust.csv.
 """
 
 import argparse
@@ -11,8 +12,16 @@ from typing import Any
 
 import pandas as pd
 
-from unlearning.analysis.attack_effects import effects, exposed, scored, suite_table, together
+from unlearning.analysis.attack_effects import (
+    ROW_COLUMNS,
+    effects,
+    exposed,
+    scored,
+    suite_table,
+    together,
+)
 from unlearning.analysis.rows import TableJob, read_rows, read_table
+from unlearning.analysis.trust import trust_table
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.console import add_paths, run
 from unlearning.jobs.files import write_csv, write_parquet
@@ -56,11 +65,12 @@ def main() -> None:
 
     write(attack_all(membership, settings.analysis), "attack_runs.parquet")
     scores = scored(membership, settings.attacks)
-    write(scores, "attack_score_values.parquet")
+    write(scores[ROW_COLUMNS], "attack_score_values.parquet")
     rows = together([scores, pd.read_parquet(arguments.values)])
     runs = effects(rows, settings.analysis)
     write(runs, "attack_effects.parquet")
     write(suite_table(runs, settings.tables), "tables/attack_suite.csv")
+    write(trust_table(membership, rows, settings.tables), "tables/trust.csv")
     write(exposed(membership, rows, thresholds, settings.analysis), "attack_exposed.csv")
 
 

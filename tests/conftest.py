@@ -16,6 +16,7 @@ from unlearning.figures import FIGURES
 ROWS = ("sequences", "memorization", "membership", "history")
 TABLES = (
     "per_run", "gains", "utility", "solution_space", "candidates", "cost", "attack_suite",
+    "trust",
 )  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def analysis(tmp_path_factory, drawn_from) -> Path:
     shape = Shape(models=("small",), effects=effects, seeds=(0, 1), sizes=(4, 8), items=10)
     paths = write(home, make(shape))
     models = json.dumps({"models": ["small"]})
-    attacks = {"relearning": {}, "quantization": {}, "learned_attacker": {"repeats": 1}}
+    attacks = {"relearning": {}, "quantization": {}, "learned_attacker": {"repeats": 2}}
     analyse(
         "analyse_attacks",
         **{name: paths[name] for name in ("membership", "values", "thresholds")},

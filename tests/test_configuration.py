@@ -144,3 +144,42 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
     config = demo()
     config["unlearning"]["learning_rate"] = "5e-4"  # YAML 1.1 reads 5e-4 as a string
     assert check(config)["unlearning"]["learning_rate"] == 5e-4
+
+
+def test_a_method_that_needs_text_to_keep_says_so_before_anything_runs():
+    config = demo()
+    config["unlearners"]["npo"] = {"method": "npo"}
+    check(copy.deepcopy(config))
+    config["models"]["small"]["unlearning"]["retain"] = 0
+    with pytest.raises(InputError, match=r"unlearners.npo: .* there is none; give unlearning.ret"):
+        check(copy.deepcopy(config))
+    config["unlearners"]["npo"]["retain"] = None
+    check(config)
+
+
+def test_a_method_that_needs_text_to_keep_is_given_some_of_the_challenge():
+    config = paper()
+    config["unlearners"]["npo"] = {"method": "npo"}
+    check(copy.deepcopy(config))
+    config["challenge"]["background_share"] = 0
+    with pytest.raises(InputError, match=r"npo: .* give challenge.background_share"):
+        check(config)
+
+
+def test_a_term_on_text_to_keep_needs_a_file_of_it_among_your_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("forget", "unseen", "text"):
+        row = {"tokens": list(range(16))} if name != "text" else {"text": "anything"}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    models = {"mine": {"hub": "owner/name", "revision": "0" * 40}}
+    config = demo() | {"models": models, "forget_sets": {"seeds": [0]}}
+    del config["corpus"]
+    config["own"] = {"forget": "forget.jsonl", "unseen": "unseen.jsonl"}
+    config["measurement"] |= {"tasks": {"pile": "perplexity"}, "extraction_suffix": 8}
+    config["solution_space"] = {"utility_metric": "nats_per_token"}
+    check(copy.deepcopy(config))
+    config["unlearners"]["ga_kl"] = {"method": "gradient_ascent", "retain": {"kind": "kl"}}
+    with pytest.raises(InputError, match="unlearners.ga_kl: .* give own.background"):
+        check(copy.deepcopy(config))
+    config["own"]["background"] = "text.jsonl"
+    check(config)

@@ -60,7 +60,7 @@ def test_the_analysis_imports_no_torch():
     program = (
         "import sys; sys.path.insert(0, 'scripts');"
         "import analyse_attacks, collect, draw_figures, draw_forget_sets, judge_claims;"
-        "import make_tables, record_provenance, render_pages;"
+        "import make_tables, record_provenance, render_audit, render_pages;"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run(

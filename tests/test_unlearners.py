@@ -317,10 +317,11 @@ def test_phases_are_counted_in_order():
 
 @pytest.mark.parametrize("method", unlearners.names())
 def test_every_method_runs_under_the_driver(method):
-    settings, asked = unlearners.settings_of(method, method, {}), request(threshold=0.5)
+    plan, asked = unlearners.plan(method, {"method": method}), request(threshold=0.5)
     outcome = unlearn(
         tiny_model(), dataclasses.replace(asked, retain=asked.forget, unseen=asked.forget), method,
-        settings, StopRule(ngram=3), learning_rate=RATE, micro_batch=4, max_epochs=2,
+        plan.settings, StopRule(ngram=3), retain=plan.retain,
+        learning_rate=RATE, micro_batch=4, max_epochs=2,
     )  # fmt: skip
     assert outcome.status in {"stopped", "met_at_start", "cap"}
 
