@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from unlearning.unlearners.request import Request
 
 ENDS = True
+NEEDS_RETAIN = True
 VIEWS = ("log_p", "margin", "entropy", "variance")
 SPREADS = (1.5, 2.0, 1.2, 1.0)  # what counts as a difference of 1 in each score
 BY_EASE = 2  # the first two of them are ordered by ease too
