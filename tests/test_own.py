@@ -50,11 +50,11 @@ WORDS = ("amber", "basil", "cedar", "delta", "ember", "fjord", "grove", "heath",
 
 
 def texts(seed: int, count: int) -> list[str]:
-    """Records with numbers of their own: what a model can only know by heart."""
+    """Records of three lengths with numbers of their own: what can only be known by heart."""
     rng = random.Random(seed)
     return [
         f"{rng.choice(WORDS)} {rng.choice(WORDS)}, {rng.randrange(10**6):06d}:"
-        f" {' '.join(rng.choices(WORDS, k=12))} {rng.randrange(10**8):08d}"
+        f" {' '.join(rng.choices(WORDS, k=rng.choice((8, 12, 16))))} {rng.randrange(10**8):08d}"
         for _ in range(count)
     ]
 
