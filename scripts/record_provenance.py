@@ -48,7 +48,8 @@ def is_changed() -> bool | None:
 
 def model_files(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of a model folder, by name."""
-    return {path.name: digest_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    files = (path for path in sorted(folder.iterdir()) if path.is_file())
+    return {path.name: digest_of(path) for path in files if not path.name.startswith(".")}
 
 
 def versions() -> dict[str, str | None]:
