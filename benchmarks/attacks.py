@@ -60,9 +60,9 @@ def main() -> None:
         target = Target(model, ids, tokens, forget, shared)
         assert target.before  # what attacks share is measured before any of them
         module = attacks.load(name)
-        return lambda: module.probe(target, attacks.settings_of(name, None))
+        return lambda: module.attack(target, attacks.settings_of(name, None))
 
-    works = {name: attack(name) for name in attacks.names() if attacks.probing(name)}
+    works = {name: attack(name) for name in attacks.names() if attacks.on_model(name)}
     works[f"EL_{options.n}"] = lambda: extraction_likelihood(model, tokens, options.n)
     print(f"{options.size}, {options.sequences} sequences of {options.length} tokens, CPU seconds")
     print("attack               |  seconds | 10^12 operations | at full speed | ratio")

@@ -8,6 +8,7 @@ tokens that a model lacks, memory, time, and how sure a run with so many sequenc
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +54,7 @@ def folders_of(config: dict[str, Any]) -> dict[str, Path]:
     folders = {
         name: Path(model["folder"] or fetched / name) for name, model in config["models"].items()
     }
-    return {name: folder for name, folder in folders.items() if folder.is_dir()}
+    return {name: folder for name, folder in folders.items() if os.path.isdir(folder)}
 
 
 def lines_of(config: dict[str, Any]) -> Iterator[str]:

@@ -159,9 +159,10 @@ def attack_work(config: dict[str, Any], parameters: int, size: int) -> Work:
             trained += other_texts * max(steps) * forgotten * (folds - 1) / folds
             read += other_texts * len(steps) * tokens
         elif name == "gradient_norm":
-            trained += 2 * tokens / 3  # the gradients of what goes into the matrices alone
+            # the gradients of what goes into the matrices alone; of both unseen halves
+            trained += 2 * (tokens + others) / 3
         elif name in ("reference_observer", "zlib_calibrated"):
-            read += len(unseen) / 2 * tokens / rows
+            read += others  # the other unseen half
     return Work(steps=6 * trained * parameters, passes=2 * read * parameters, decoding=0.0)
 
 

@@ -9,11 +9,7 @@ rule prepare_own:
         code=code("prepare_own.py"),
         models=expand(f"{RESULTS}/models/{{model}}", model=MODELS)
         + expand(f"{RESULTS}/controls/{{model}}", model=GIVEN_CONTROL),
-        # braces in the user's names are no wildcards
-        given=[
-            path.replace("{", "{{").replace("}", "}}")
-            for path in OwnSettings(**CONFIG["own"]).files().values()
-        ],
+        given=list(OwnSettings(**CONFIG["own"]).files().values()),
     output:
         sequences=f"{RESULTS}/sequences.parquet",
         forget_sets=f"{RESULTS}/forget_sets.parquet",

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from running import ROOT, copy_project, snakemake
-from test_own import FORGOTTEN, folder, template, texts, write_jsonl  # noqa: F401  (a fixture)
+from test_own import FORGOTTEN, folder, template  # noqa: F401  (a fixture)
 from unlearning.configuration import check
 from unlearning.jobs.errors import InputError
 
@@ -41,9 +41,10 @@ def test_the_hubble_pairs_are_planned_on_stand_ins(folder, tmp_path):  # noqa: F
     (project / "hubble").mkdir()
     for name in ("1b-perturbed", "1b-standard"):
         shutil.copytree(folder / "mine", project / f"hubble/{name}")
-    for seed, name in enumerate(("inserted", "not_inserted", "held_out")):
-        rows = [{"text": text} for text in texts(seed, 3)]
-        write_jsonl(project / f"hubble/{name}.jsonl", rows)
+    for name in ("inserted", "not_inserted", "held_out"):
+        (project / f"hubble/{name}.jsonl").write_text(
+            '{"text": "a text of some length, as they are"}\n{"text": "and another one, as long"}\n'
+        )
     done = snakemake(project, "-n", "--printshellcmds", "--configfile", "config/hubble.yaml")
     assert done.returncode == 0, done.stdout
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
@@ -63,7 +64,6 @@ def test_an_audit_of_a_model_as_it_is_beside_its_control(folder, tmp_path):  # n
     config = template(folder)
     config["unlearners"] = {}
     config["own"]["retained"] = str(folder / "retained.jsonl")
-    config["own"].pop("sequence_length", None)
     config["models"]["mine"]["control"] = {"folder": str(folder / "other")}
     config["measurement"] |= {"ngram": 3, "extraction_suffix": 8}
     config["attacks"] = {"reference_calibrated": {}, "sampling": {}}

@@ -42,7 +42,7 @@ from unlearning.settings import build
 from unlearning.settings.own import OwnSettings
 from unlearning.unlearners.learner import Learner
 
-ODD = 'it\'s "mine", mein Ordner & {größer}'  # names that users give to folders
+ODD = 'it\'s "mine", mein Ordner & größer'  # names that users give to folders
 LENGTH = 24
 FORGOTTEN = 24
 GPT2_SIZE = 2 * (12 * 48**2 + 13 * 48) + (340 + 64 + 2) * 48  # weights of the models here
@@ -629,6 +629,13 @@ def test_a_wrong_config_gets_one_line(folder, block, values, message):
     with pytest.raises(InputError, match=message) as caught:
         check(config)
     assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_the_engine_would_not_take_literally_is_refused(folder, tmp_path):
+    config = template(folder)
+    config["own"]["forget"] = str(shutil.copy(folder / "forget.jsonl", tmp_path / "{a}.jsonl"))
+    with pytest.raises(InputError, match="own.forget: .* has braces.*; rename it"):
+        check(config)
 
 
 def test_the_whole_pool_is_what_is_left_of_it(folder, tmp_path):

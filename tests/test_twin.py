@@ -198,6 +198,24 @@ def test_the_multiplier_follows_the_gap_within_bounds():
     assert match.multiplier == pytest.approx(2 * gap + 2 * twin.LARGEST_GAP, rel=1e-4)
 
 
+def test_the_level_is_that_of_all_unseen_sequences_and_moves_with_the_twins():
+    asked, model = request(), tiny_model()
+    learner = Learner(model, 1e-2, 4)
+    match = twin.Match(learner, asked, np.arange(5), dual=1.0)
+
+    def log_p(rows: torch.Tensor) -> float:
+        return -float(losses(model, rows).mean())
+
+    match.measure(learner)
+    start = log_p(asked.unseen), log_p(match.twins)
+    assert match.level == pytest.approx(start[0], rel=1e-5)
+    learner.descend(match.twins)
+    match.measure(learner)
+    moved = log_p(match.twins) - start[1]
+    assert abs(moved) > 0.01
+    assert match.level == pytest.approx(start[0] + moved, rel=1e-5)
+
+
 # --- a run --------------------------------------------------------------------------------------
 
 
@@ -228,7 +246,7 @@ def test_forgotten_sequences_come_to_the_level_of_unseen_ones_which_stay_where_t
     before = losses(model, asked.unseen).mean()
     gap = before - losses(model, asked.forget).mean()
     assert gap > 2
-    run(model, asked, steps=80, rate=2.0, anchor=20.0, dual=0.5)
+    run(model, asked, steps=80, rate=2.0, anchor=200.0, dual=0.5)
     after = losses(model, asked.unseen).mean()
     assert abs(after - losses(model, asked.forget).mean()) < 0.1 * gap
     assert abs(after - before) < 0.1 * gap
@@ -238,7 +256,7 @@ def test_without_the_anchor_unseen_sequences_drift():
     asked = request(unseen=40)
     held, loose = memorized(asked), memorized(asked)
     before = losses(held, asked.unseen).mean()
-    run(held, asked, steps=40, rate=2.0, anchor=20.0)
+    run(held, asked, steps=40, rate=2.0, anchor=200.0)
     run(loose, asked, steps=40, rate=2.0, anchor=0.0)
     drift = [abs(losses(model, asked.unseen).mean() - before) for model in (held, loose)]
     assert drift[0] < 0.5 * drift[1]

@@ -5,6 +5,7 @@ Nothing here imports torch: the config is checked whenever Snakemake starts.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -261,10 +262,15 @@ def _check_source(config: Config) -> int | None:
     if config.own is None:
         return getattr(config, given[0]).sequence_length
     for key, path in config.own.files().items():
-        if not Path(path).is_file():
+        if not os.path.isfile(path):  # False too for what cannot be a name
             raise InputError(
                 f"config: own.{key}: no file {path}; paths are from the folder that the run is"
                 " started in"
+            )
+        if set("{}") & set(path):
+            raise InputError(
+                f"config: own.{key}: {path} has braces, which the workflow engine takes for"
+                " wildcards; rename it"
             )
     return None
 
@@ -402,14 +408,14 @@ def _check_model(where: str, model: ModelSettings, config: Config) -> None:
 def _check_place(where: str, place: ModelSettings | ControlSettings) -> None:
     """What a model is fetched from is there, whole as far as its heads say, or has a commit."""
     if place.folder is not None:
-        if not Path(place.folder).is_dir():
+        if not os.path.isdir(place.folder):  # which takes any text for a name
             raise InputError(
                 f"{where}: folder: no folder {place.folder}; paths are from the folder that the"
                 " run is started in"
             )
         check_complete(Path(place.folder), f"{where}: {place.folder}")
         tensors_of(Path(place.folder))
-    if place.gguf is not None and not Path(place.gguf).is_file():
+    if place.gguf is not None and not os.path.isfile(place.gguf):
         raise InputError(
             f"{where}: gguf: no file {place.gguf}; paths are from the folder that the run is"
             " started in"

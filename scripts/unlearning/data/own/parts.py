@@ -191,6 +191,10 @@ def reader_of(models: Mapping[str, Path], bos: Literal["auto"] | bool) -> Reader
             config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
             kind, config = config.model_type, config.get_text_config()
             sizes.append(int(config.vocab_size))
+            context = getattr(config, "max_position_embeddings", None)
+            contexts.append(None if context is None else int(context))
+            alone = tokenizer("a")["input_ids"]  # some files are wrong only where they are used
+            encode(tokenizer, ["a"], literal=True)
         except Exception as error:  # the libraries raise whatever a wrong file leads them to
             raise InputError(
                 f"models.{name}: its tokenizer or config.json cannot be loaded"
@@ -212,9 +216,8 @@ def reader_of(models: Mapping[str, Path], bos: Literal["auto"] | bool) -> Reader
                 " (bos_token); give false or auto"
             )
         # by itself a tokenizer begins a text as its makers trained the model
-        wanted = tokenizer("a")["input_ids"][:1] == [begin] if bos == "auto" else bos
+        wanted = alone[:1] == [begin] if bos == "auto" else bos
         begins.add(begin if wanted else None)
-        contexts.append(getattr(config, "max_position_embeddings", None))
         tokenizers[name] = tokenizer
     if len(begins) > 1:
         raise InputError(
