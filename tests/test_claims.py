@@ -413,7 +413,7 @@ def test_who_spoils_what_was_never_seen_is_not_safe():
     assert alone["sure_none"]
 
 
-# C8, ours ----------------------------------------------------------------------------------------
+# C8, ours --------------------------------------------------------------------------------------
 
 
 def own_target(above: dict[str, float], drift: float = 0.02, cells: int = 6) -> str:
