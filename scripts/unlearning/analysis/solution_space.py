@@ -135,8 +135,9 @@ def solution_space(
         outliers, attack, drift and utility are its. runner_up is the next best feasible method,
         lead the paired difference of the utility, oriented so that positive favours the winner;
         tied lists the feasible methods that it is not surely ahead of (`statistics.sign_of`).
-        sure_none says that nobody is feasible and that each method surely breaks a limit. by_construction says
-        that outliers is what the stop rule of the method shown brings about by itself.
+        sure_none says that nobody is feasible and that each method surely breaks a limit.
+        by_construction says that outliers is what the stop rule of the method shown brings about by
+        itself.
 
     Raises:
         InputError: a metric of the rule has no values.
