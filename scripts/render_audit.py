@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from unlearning.analysis.audit import AuditJob, Results, audit
-from unlearning.analysis.audit_page import audit_json, audit_page
+from unlearning.analysis.audit import audit
+from unlearning.analysis.audit.document import audit_json
+from unlearning.analysis.audit.job import AuditJob
+from unlearning.analysis.audit.page import audit_page
+from unlearning.analysis.audit.results import Results
 from unlearning.analysis.rows import read_table
 from unlearning.jobs.console import run
 from unlearning.jobs.digests import weights_of

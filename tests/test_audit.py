@@ -11,17 +11,13 @@ import pytest
 from running import ROOT
 from synthetic_results import Effect, Shape, make
 from unlearning.analysis.attack_effects import effects, scored
-from unlearning.analysis.audit import (
-    AuditJob,
-    Results,
-    audit,
-    comparability,
-    form_auc,
-    judge,
-    knowledge,
-    standing_out,
-)
-from unlearning.analysis.audit_page import audit_json, audit_page, audit_schema
+from unlearning.analysis.audit import audit
+from unlearning.analysis.audit.comparability import comparability_of, form_auc
+from unlearning.analysis.audit.document import audit_json, audit_schema
+from unlearning.analysis.audit.job import AuditJob
+from unlearning.analysis.audit.page import audit_page
+from unlearning.analysis.audit.results import Results
+from unlearning.analysis.audit.sequences import judge, knowledge, standing_out
 from unlearning.analysis.per_run import per_run, task_values
 from unlearning.analysis.rows import TableJob
 from unlearning.analysis.solution_space import candidates
@@ -175,12 +171,12 @@ def test_unseen_text_of_another_kind_is_named():
     rng = np.random.default_rng(2)
     run = rows(rng.normal(2.9, 0.5, 40).tolist(), rng.normal(5.6, 0.5, 60).tolist())
     other = tokens_like(run, (0, 500), (5000, 9000))
-    found = comparability(run, None, other)
+    found = comparability_of(run, None, other)
     assert found.verdict == "different"
     assert "NOT OF THE LIST'S KIND" in found.finding
     same = tokens_like(run, (0, 500), (0, 500))
     assert form_auc(run, same).value < 0.7
-    found = comparability(run, None, same)
+    found = comparability_of(run, None, same)
     assert found.verdict == "not decided"
     losses = run.groupby("split")["loss"].mean()
     for split in ("forget", "unseen"):
@@ -191,11 +187,11 @@ def test_a_control_decides_on_the_kind():
     rng = np.random.default_rng(2)
     run = rows([1.0] * 80, rng.normal(5.6, 0.5, 90).tolist())
     alike = rows(rng.normal(5.6, 0.5, 80).tolist(), rng.normal(5.6, 0.5, 90).tolist())
-    assert comparability(run, alike, {}).verdict == "alike"
+    assert comparability_of(run, alike, {}).verdict == "alike"
     easier = rows(rng.normal(2.9, 0.5, 80).tolist(), rng.normal(5.6, 0.5, 90).tolist())
-    assert comparability(run, easier, {}).verdict == "different"
+    assert comparability_of(run, easier, {}).verdict == "different"
     few = rows([5.0, 6.5], [5.6, 4.9, 6.4])
-    assert comparability(run, few, {}).verdict == "not decided"
+    assert comparability_of(run, few, {}).verdict == "not decided"
 
 
 # --- the document ---------------------------------------------------------------------------

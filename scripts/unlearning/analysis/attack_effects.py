@@ -106,7 +106,9 @@ def effects(rows: pd.DataFrame, settings: AttackSettings) -> pd.DataFrame:
             if draws is not None:
                 divisions.append(draws[chosen])
             if (side, len(group)) not in weights:
-                weights[side, len(group)] = _weights(len(group), settings.resamples, generator)
+                weights[side, len(group)] = sample_and_resamples(
+                    len(group), settings.resamples, generator
+                )
             sides += [group, weights[side, len(group)]]
         inside, mine, outside, theirs = sides
         found = resampled(inside, outside, mine, theirs)
@@ -123,7 +125,7 @@ def effects(rows: pd.DataFrame, settings: AttackSettings) -> pd.DataFrame:
     return table[RUN_COLUMNS]
 
 
-def _weights(n: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
+def sample_and_resamples(n: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
     """How often each of n values occurs in each resample; first the sample itself, (B + 1, n)."""
     drawn = (
         resample_weights(resample_indices(n, resamples, generator))

@@ -1,13 +1,10 @@
 """The audit as a page of HTML that prints on about two sheets: ids and numbers, never a text."""
 
 import html
-import json
 import re
 from collections.abc import Iterable
 
-from pydantic import TypeAdapter
-
-from unlearning.analysis.audit import (
+from unlearning.analysis.audit.document import (
     Audit,
     Knowledge,
     Limit,
@@ -259,13 +256,3 @@ def limit_cell(limit: Limit) -> str:
 def verdict(good: bool, yes: str, no: str) -> str:
     """A cell in green or red."""
     return f'<td class="{"pass" if good else "fail"}">{html.escape(yes if good else no)}'
-
-
-def audit_json(audit: Audit) -> dict:
-    """The audit as plain values, as audit.json holds it."""
-    return TypeAdapter(Audit).dump_python(audit, mode="json")
-
-
-def audit_schema() -> str:
-    """The JSON schema of audit.json, for config/audit.schema.json."""
-    return json.dumps(TypeAdapter(Audit).json_schema(), indent=2) + "\n"
