@@ -167,7 +167,7 @@ class MethodAudit:
     """How the run ended, after how many steps."""
 
     safe: bool
-    """Whether both limits were kept."""
+    """Whether all limits were kept."""
 
     limits: tuple[Limit, ...]
     """The limits one by one."""
@@ -757,7 +757,7 @@ def answer(
         if not failed
         else f"BUT {failed} of {n} sequences fail, see the table"
     )
-    return f"{method_name(chosen)} keeps both limits; {rest}. {text}"
+    return f"{method_name(chosen)} keeps the limits; {rest}. {text}"
 
 
 # The document -------------------------------------------------------------------------------------

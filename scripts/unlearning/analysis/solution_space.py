@@ -132,11 +132,12 @@ def solution_space(
     Returns:
         Columns `COLUMNS`, one row per cell. winner is empty where no method is feasible; then
         nearest names the one that exceeds the limits least (nearest_excess: 1 is at the limit) and
-        outliers, attack, drift and utility are its. runner_up is the next best feasible method, lead
-        the paired difference of the utility, oriented so that positive favours the winner; tied lists
-        the feasible methods that it is not surely ahead of (`statistics.sign_of`). sure_none says
-        that nobody is feasible and that each method surely breaks a limit. by_construction says
-        that outliers is what the stop rule of the method shown brings about by itself.
+        outliers, attack, drift and utility are its. runner_up is the next best feasible method,
+        lead the paired difference of the utility, oriented so that positive favours the winner;
+        tied lists the feasible methods that it is not surely ahead of (`statistics.sign_of`).
+        sure_none says that nobody is feasible and that each method surely breaks a limit.
+        by_construction says that outliers is what the stop rule of the method shown brings about by
+        itself.
 
     Raises:
         InputError: a metric of the rule has no values.
