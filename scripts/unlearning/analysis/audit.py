@@ -815,7 +815,7 @@ def steps(models: Sequence[ModelAudit], job: AuditJob) -> tuple[str, ...]:
         )
     if any(model.control is None for model in models):
         made.append(
-            "If there is an earlier checkpoint, or a twin trained without the list, name it under"
+            "If there is an earlier checkpoint, or a model trained without the list, name it under"
             " `control:`."
         )
     if any(not limit.reachable for m in models for way in m.methods for limit in way.limits):
