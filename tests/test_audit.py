@@ -152,7 +152,7 @@ def test_erased_sequences_stand_out():
     assert standing_out(run) == {"s0", "s1"}
     after = knowledge(run)
     assert judge(after["s0"], Band(0, 1), True) == (
-        False, "stands out: known less than unseen text",
+        False, "less known than unseen text",
     )  # fmt: skip
     assert judge(after["s2"], Band(0, 1), False) == (True, "")
     assert judge(after["s2"], Band(0, 0.3), False) == (False, "still known (g above unseen)")

@@ -15,6 +15,7 @@ RUN = pd.Series(
 BEFORE = {"ma": 0.9, "ma_max": 1.0, "loss": 0.4, "retained_loss": 1.1, "perplexity": 8.0}
 AFTER = BEFORE | {"ma": 0.3, "ma_max": 0.41, "loss": 3.25, "retained_loss": 1.5} | {
     "outliers_calibrated_rate": 0.05, "attack_auc_worst": 0.61, "ma_min": float("nan"),
+    "unseen_drift": 0.02,
 }  # fmt: skip
 
 
@@ -65,10 +66,11 @@ def test_a_folder_has_no_name_on_the_hub_and_an_adapter_says_what_it_is():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "Both privacy limits are kept"),
+        ({}, "All limits are kept"),
         ({"outliers_calibrated_rate": 0.2}, "NOT SAFE .*0.2 .BROKEN: at most 0.1.*0.61 .kept"),
         ({"attack_auc_worst": 0.9}, "NOT SAFE .*0.05 .kept.*0.9 .BROKEN: at most 0.75"),
         ({"attack_auc_worst": float("nan")}, "NOT SAFE .*BROKEN"),
+        ({"unseen_drift": 0.4}, "NOT SAFE .*rise of the loss .* 0.4 .BROKEN: at most 0.1"),
     ],
 )
 def test_the_verdict_follows_the_limits(changes, said):

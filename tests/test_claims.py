@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from synthetic_results import EFFECTS, Effect, Shape, make
 from unlearning.analysis.claims import ClaimSettings, as_json, as_markdown, judge, show
 from unlearning.analysis.claims.c2_hidden_outliers import judge_hidden_outliers
+from unlearning.analysis.claims.c8_own_target import judge_own_target
 from unlearning.analysis.gains import gains_table
 from unlearning.analysis.original import original_table
 from unlearning.analysis.outliers import REDRAWN
@@ -164,7 +165,8 @@ def test_methods_that_were_not_run_leave_claims_undecided():
 
 
 def test_evidence_names_numbers_with_intervals_and_n(as_claimed):
-    for verdict in as_claimed.values():
+    assert as_claimed["C8"].evidence == "twin (ours) was not run"
+    for verdict in (as_claimed[f"C{i}"] for i in range(1, 8)):
         assert verdict.rule
         assert "n = " in verdict.evidence
         assert "[" in verdict.evidence
@@ -189,7 +191,7 @@ def test_without_an_order_the_smallest_model_is_the_first_of_the_map():
 def test_verdicts_can_be_written(as_claimed, tmp_path):
     write_json(as_json(list(as_claimed.values())), tmp_path / "claims.json")
     back = json.loads((tmp_path / "claims.json").read_text())
-    assert [entry["id"] for entry in back] == [f"C{i}" for i in range(1, 8)]
+    assert [entry["id"] for entry in back] == [f"C{i}" for i in range(1, 9)]
     assert set(back[0]) == {"id", "claim", "verdict", "evidence", "rule"}
     page = as_markdown(list(as_claimed.values()))
     for entry in back:
@@ -207,12 +209,20 @@ def test_show():
 
 
 def cell(**methods: dict[str, list[float]]) -> pd.DataFrame:
-    """Values per run of one cell: label = {"outliers": [...], "attack": [...], "utility": [...]}"""
+    """Values per run of one cell: label = {"outliers": [...], "attack": [...], "utility": [...]}
+
+    Unseen sequences hardly drift where nothing is said of them.
+    """
     names = {
         "outliers": RULE.outlier_metric,
         "attack": RULE.attack_metric,
         "utility": RULE.utility_metric,
+        "drift": "unseen_drift",
         "diverged": "n_diverged",
+    }
+    methods = {
+        label: {"drift": [0.001 * (seed + 1) for seed in range(len(kinds["utility"]))]} | kinds
+        for label, kinds in methods.items()
     }
     rows = [
         ("small", 8, label, seed, names[kind], value)
@@ -385,6 +395,60 @@ def test_a_mean_at_its_limit_keeps_it_whatever_the_rounding():
     assert decide(sga=at, ga=beyond)["feasible"] == "sga"
     table = candidates(cell(sga=at, ga=beyond), RULE)
     assert winner_under(table, RULE.max_outliers, RULE.max_attack) == "sga"
+
+
+def test_who_spoils_what_was_never_seen_is_not_safe():
+    """However well it hides the set; null does not ask for it."""
+    hidden = PRIVATE | {"utility": [0.9] * 4, "drift": [1.0, 1.1, 1.2, 0.9]}
+    kept = PRIVATE | {"utility": [0.5] * 4}
+    row = decide(ga=hidden, sga=kept)
+    assert (row["winner"], row["feasible"]) == ("sga", "sga")
+    table = candidates(cell(ga=hidden, sga=kept), RULE)
+    assert dict(zip(table["unlearner"], table["held"], strict=True)) == {"sga": True, "ga": False}
+    assert table.set_index("unlearner").loc["ga", "excess"] == pytest.approx(10.5)
+    assert winner_under(table, 1.0, 1.0) == "sga"
+    without = dataclasses.replace(RULE, max_drift=None)
+    assert solution_space(cell(ga=hidden, sga=kept), without).iloc[0]["winner"] == "ga"
+    alone = decide(ga=hidden)
+    assert alone["sure_none"]
+
+
+# C8, ours --------------------------------------------------------------------------------------
+
+
+def own_target(above: dict[str, float], drift: float = 0.02, cells: int = 6) -> str:
+    """C8 where the attacks find so much more of the method than of the control, cell by cell."""
+    metrics = ("worst", "worst_one", "learned", "token_level", "observer")
+    rows = []
+    for size in range(cells):
+        noise = 0.002 * (size % 3 - 1)
+        for metric in metrics:
+            name = f"attack_auc_{metric}"
+            rows.append(("m", size, "control", 0, name, 0.55))
+            rows.append(("m", size, "twin", 0, name, 0.55 + above.get(metric, 0.0) + noise))
+        rows.append(("m", size, "original", 0, "unseen_drift", 0.0))
+        rows.append(("m", size, "twin", 0, "unseen_drift", drift + noise))
+    columns = ["model", "forget_size", "unlearner", "seed", "metric", "value"]
+    return judge_own_target(pd.DataFrame(rows, columns=columns), SETTINGS).verdict
+
+
+@pytest.mark.parametrize(
+    ("above", "drift", "expected"),
+    [
+        ({}, 0.02, "supported"),
+        ({"observer": 0.07, "learned": 0.04, "worst": 0.02}, 0.02, "supported"),
+        ({"observer": 0.15}, 0.02, "refuted"),
+        ({"worst_one": 0.10}, 0.02, "refuted"),
+        ({"learned": 0.05}, 0.02, "undecided"),
+        ({}, 0.5, "refuted"),
+    ],
+)
+def test_a_target_of_its_own_is_judged_by_every_attack_and_by_who_pays(above, drift, expected):
+    assert own_target(above, drift) == expected
+
+
+def test_three_cells_do_not_decide_it():
+    assert own_target({}, cells=3) == "undecided"
 
 
 def test_bad_input_is_named():

@@ -49,7 +49,8 @@ def test_the_config_fits_the_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "real").mkdir()
     for name in ("forget", "retained", "unseen", "held_out"):
-        prepare.write(tmp_path / f"real/{name}.jsonl", {"1": "a text", "2": "another"})
+        rows = {str(i): text for i, text in enumerate(invented.invented_texts(2, len(name)))}
+        prepare.write(tmp_path / f"real/{name}.jsonl", rows)
     (tmp_path / f"real/{prepare.GGUF}").write_bytes(b"GGUF")
     config = check(yaml.safe_load((ROOT / "config/real.yaml").read_text()))
     assert config["models"]["smollm2_135m"]["gguf"] == f"real/{prepare.GGUF}"

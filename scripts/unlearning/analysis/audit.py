@@ -419,7 +419,7 @@ def judge(after: Knowledge, band: Band, erased: bool) -> tuple[bool, str]:
     elif after.recited:
         reasons.append("still recited")
     if erased or band.over_forgotten(np.array(after.g)):
-        reasons.append("stands out: known less than unseen text")
+        reasons.append("less known than unseen text")
     return not reasons, "; ".join(reasons)
 
 
@@ -649,7 +649,7 @@ def method_of(
         utility=Measured(value=results.metric(key, label, rule.utility_metric)),
         failed=sum(not passed for _, _, passed, _ in judged),
         still_known=sum("still" in reason for *_, reason in judged),
-        standing_out=sum("stands out" in reason for *_, reason in judged),
+        standing_out=sum("less known" in reason for *_, reason in judged),
     )
 
 

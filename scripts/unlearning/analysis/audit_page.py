@@ -25,7 +25,7 @@ p { margin: .4em 0; } table { margin: .4em 0; } ul { margin: .3em 0; }
 .alarm, .fine, .open { padding: .6em 1em; margin: .5em 0; max-width: none; border-left: 5px solid; }
 .alarm { background: #fdecea; border-color: #b3261e; } .alarm b, td.fail { color: #b3261e; }
 .fine { background: #e9f5ec; border-color: #1b7f3b; } td.pass { color: #1b7f3b; }
-td:first-child { white-space: nowrap; }
+td:first-child, td.pass, td.fail { white-space: nowrap; }
 .open { background: #fff6e0; border-color: #b57a00; }
 .small { font-size: 12px; color: #444; overflow-wrap: anywhere; max-width: none; }
 @media print {
@@ -252,7 +252,7 @@ def value(measured: Measured) -> str:
 
 def limit_cell(limit: Limit) -> str:
     """A value, and whether it keeps its limit."""
-    number = "–" if limit.found.value is None else f"{limit.found.value:.2f}"
+    number = "–" if limit.found.value is None else f"{limit.found.value:.3f}"
     return f'<td class="n {"pass" if limit.kept else "fail"}">{number}'
 
 
