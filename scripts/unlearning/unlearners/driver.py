@@ -130,7 +130,7 @@ def unlearn(
     module = unlearners.load(method)
     if getattr(module, "ONE_LENGTH", False) and isinstance(request.forget, Ragged):
         raise InputError(
-            f"unlearners: {method} steps on sequences of one length, and the forget set has several;"
+            f"unlearners: {method} steps on sequences of one length, the forget set has several;"
             " cut it by own.window, or take a method of ascent or task arithmetic"
         )
     steps = module.unlearn(learner, request, settings)
