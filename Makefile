@@ -1,8 +1,9 @@
 # make demo   the whole experiment on the embedded default, in about ten minutes on two cores
 # make real   a real pretrained model and a list of texts that it knows, in an hour on two cores
+# make check  what a run would do with your own files, before it starts: CONFIG=custom.yaml
 # make test   lint and the whole test suite
 # make test-slurm   the workflow on a SLURM cluster of one node, started for the test
-# The other targets are steps of these two, or for those who change the project.
+# The other targets are steps of these, or for those who change the project.
 
 PYTHON ?= python3
 VENV   := .venv

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from scoring import new_model
 from unlearning import attacks
-from unlearning.attacks.target import ProbeSettings, Target
+from unlearning.attacks.target import Target, TargetSettings
 from unlearning.memorization.scoring import extraction_likelihood
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     torch.set_num_threads(1)
     model = new_model(options.size, options.length, "cpu")
     tokens = torch.randint(model.config.vocab_size, (options.sequences, options.length))
-    shared = ProbeSettings(
+    shared = TargetSettings(
         attacks={}, suffix=options.suffix, learning_rate=1e-9, micro_batch=options.sequences
     )
     ids = [str(number) for number in range(options.sequences)]

@@ -82,7 +82,7 @@ def test_every_stage_has_its_results(project):
     memorization = pd.read_parquet(results / "memorization.parquet")
     kept = memorization.query("split == 'retained' and unlearner in ['ga', 'sga']")
     assert (kept.groupby(["model", "unlearner", "seed"]).size() == 2).all()
-    assert len(json.loads((results / "claims.json").read_text())) == 7
+    assert len(json.loads((results / "claims.json").read_text())) == 8
     assert (results / "index.html").stat().st_size > 1e5
 
 

@@ -413,3 +413,9 @@ def test_bad_input_is_named(results, tmp_path):
         task_values(results["utility"].assign(kind="riddle"))
     with pytest.raises(InputError, match="model 'large' has 0 rows"):
         all_metrics(results | {"thresholds": results["thresholds"].query("model == 'small'")})
+
+
+def test_a_method_with_an_end_of_its_own_brings_nothing_about_by_it():
+    job = TableJob(stops={"twin": "none", "sga_each": "each"})
+    assert job.circular("ma_max") == {"sga_each"}
+    assert not job.by_construction("twin", "ma")

@@ -18,6 +18,7 @@ from transformers import (
 from unlearning import unlearners
 from unlearning.jobs.errors import InputError
 from unlearning.memorization.forgetting import Band
+from unlearning.memorization.rows import Ragged
 from unlearning.memorization.scoring import score_tokens
 from unlearning.models.offloading import OffloadedAdam
 from unlearning.unlearners import learner as learner_module
@@ -416,3 +417,21 @@ def test_half_precision_rounds_the_steps_and_keeps_float32_weights():
     step, rounded = torch.cat([m.flatten() for m in moved]), torch.cat([o.flatten() for o in other])
     assert not torch.equal(step, rounded)
     assert torch.cosine_similarity(step, rounded, dim=0) > 0.9
+
+
+@pytest.mark.parametrize(
+    "method",
+    [name for name in unlearners.names() if getattr(unlearners.load(name), "ONE_LENGTH", False)],
+)
+def test_a_method_for_one_length_refuses_several_in_one_line(method):
+    asked = request(threshold=0.5)
+    rows = Ragged((asked.forget[0], asked.forget[1][:-2]))
+    plan = unlearners.plan(method, {"method": method})
+    with pytest.raises(InputError, match=f"{method} steps on sequences of one length") as caught:
+        unlearn(
+            tiny_model(),
+            dataclasses.replace(asked, forget=rows, retain=asked.forget, unseen=asked.forget),
+            method, plan.settings, StopRule(ngram=3),
+            learning_rate=RATE, micro_batch=4, max_epochs=2,
+        )  # fmt: skip
+    assert "\n" not in str(caught.value)

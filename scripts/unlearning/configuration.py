@@ -77,7 +77,7 @@ class ModelSettings:
 
     control: ControlSettings | None = None
     """A model of the same tokenizer that never saw the sequences, such as an earlier checkpoint or
-    a twin trained without them: every comparison with a control is then made. A model trained here
+    one trained without them: every comparison with a control is then made. A model trained here
     gets one of its own."""
 
     parameters: int | None = Field(default=None, gt=0, le=10**15)

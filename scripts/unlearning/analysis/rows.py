@@ -31,7 +31,7 @@ class TableJob(TableSettings):
     models: tuple[str, ...] = ()
     """Display order, smallest first; models left out follow in alphabetical order."""
 
-    stops: dict[str, Literal["mean", "each"]] = Field(default_factory=dict)
+    stops: dict[str, Literal["mean", "each", "none"]] = Field(default_factory=dict)
     """Label of a method -> its stop rule."""
 
     stop_metrics: tuple[str, ...] = ("ma",)
@@ -39,8 +39,8 @@ class TableJob(TableSettings):
 
     def by_construction(self, label: str, metric: str) -> bool:
         """Whether a method's own stop rule brings about its value of a metric (`DETERMINED`)."""
-        rule = self.stops.get(label)
-        if rule is None:
+        rule = self.stops.get(label, "none")
+        if rule == "none":
             return False
         return metric in DETERMINED[rule] or (metric == "el" and "el" in self.stop_metrics)
 

@@ -1,7 +1,8 @@
 """Privacy attacks, one file each; the file's name is the attack's name in the config.
 
-`membership` is the basic attack, always on and set by the config's block `attack`. The others are
-the suite, set by the block `attacks`, each by a sub-block of its name. A file of the suite holds
+`membership` is the basic attack, always on. The others are the suite,
+set by the config's block `attacks`, each by a sub-block of its name; `attack_analysis` says how the
+success of all of them is told. A file of the suite holds
 
 - `Settings`: what its sub-block may set;
 - one of two functions. `attack(target, settings)` works on a model (`unlearning.attacks.target`:

@@ -32,7 +32,7 @@ LOST = 1e3
 def which_method(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     """Methods down, best first; cells of the map across; then the change of utility, and seconds.
 
-    A number is how far the method is from safe: the larger of its two privacy measures in units of
+    A number is how far the method is from safe: the largest of its privacy measures in units of
     the limit, 1 at the limit. Green: safe. Framed: the map's winner, or the nearest where none is.
 
     Args:

@@ -10,7 +10,8 @@ of its own declares `ENDS = True` and *returns* the phase of its last step inste
 
 A file may also hold `RETAIN`, the published term on text to keep (`RetainSettings`), which every
 step adds unless the config says otherwise; `RETAIN_KINDS`, if not every kind of that term goes with
-the method; and `NEEDS_RETAIN = True`, if the method itself trains on rows to retain.
+the method; `NEEDS_RETAIN = True`, if the method itself trains on rows to retain; and
+`ONE_LENGTH = True`, if it steps on sequences of one length alone.
 
 There is no list to keep: a new file is a new method. The config check reads `Settings` of the
 methods in use before anything runs, so these files import torch for type checkers only, or inside

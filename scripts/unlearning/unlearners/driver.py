@@ -10,9 +10,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from unlearning import unlearners
+from unlearning.jobs.errors import InputError
 from unlearning.jobs.progress import progress
 from unlearning.memorization.forgetting import below
-from unlearning.memorization.rows import TokenRows, fitting, of_each
+from unlearning.memorization.rows import Ragged, TokenRows, fitting, of_each
 from unlearning.memorization.scoring import extraction_likelihood, ma_and_loss
 from unlearning.settings.unlearning import RetainSettings
 from unlearning.unlearners.learner import Learner
@@ -126,7 +127,13 @@ def unlearn(
     )
     if retain is not None:
         learner.every_step = retaining(learner, request, retain)
-    steps = unlearners.load(method).unlearn(learner, request, settings)
+    module = unlearners.load(method)
+    if getattr(module, "ONE_LENGTH", False) and isinstance(request.forget, Ragged):
+        raise InputError(
+            f"unlearners: {method} steps on sequences of one length, the forget set has several;"
+            " cut it by own.window, or take a method of ascent or task arithmetic"
+        )
+    steps = module.unlearn(learner, request, settings)
     next(steps)
     status, phases, history, last = "cap", [], [], False
     with progress(total=max_epochs, desc=label, unit="epoch", delay=0) as bar:

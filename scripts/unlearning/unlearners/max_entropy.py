@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unlearning.unlearners.request import Request
 
 RETAIN = RetainSettings(kind="nll")
+ONE_LENGTH = True
 
 
 @settings_class

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from unlearning.unlearners.learner import Learner
     from unlearning.unlearners.request import Request
 
+ONE_LENGTH = True
+
 
 @settings_class
 class Settings:

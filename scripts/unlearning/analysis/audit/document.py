@@ -127,7 +127,7 @@ class MethodAudit:
     """How the run ended, after how many steps."""
 
     safe: bool
-    """Whether both limits were kept."""
+    """Whether all limits were kept."""
 
     limits: tuple[Limit, ...]
     """The limits one by one."""

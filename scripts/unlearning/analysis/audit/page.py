@@ -115,11 +115,11 @@ def chosen_because(methods: Iterable[MethodAudit], model: ModelAudit) -> str:
         safe = sum(method.safe for method in methods)
         name = method_name(model.chosen)
         if safe == 1:
-            return f"{name} was chosen: no other keeps both limits."
+            return f"{name} was chosen: no other keeps the limits."
         measure = model.utility_metric.partition(",")[0]
-        return f"{name} was chosen: of the {safe} that keep both limits it has the best {measure}."
+        return f"{name} was chosen: of the {safe} that keep the limits it has the best {measure}."
     return (
-        f"No method keeps both limits. {method_name(model.nearest)} breaks them least; it is shown"
+        f"No method keeps the limits. {method_name(model.nearest)} breaks them least; it is shown"
         " below and is no recommendation."
     )
 

@@ -54,7 +54,7 @@ def answer(
         if not failed
         else f"BUT {failed} of {n} sequences fail, see the table"
     )
-    return f"{method_name(chosen)} keeps both limits; {rest}. {text}"
+    return f"{method_name(chosen)} keeps the limits; {rest}. {text}"
 
 
 def untested(models: Sequence[ModelAudit], job: AuditJob) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ def steps(models: Sequence[ModelAudit], job: AuditJob) -> tuple[str, ...]:
         )
     if any(model.control is None for model in models):
         made.append(
-            "If there is an earlier checkpoint, or a twin trained without the list, name it under"
+            "If there is an earlier checkpoint, or a model trained without the list, name it under"
             " `control:`."
         )
     if any(not limit.reachable for m in models for way in m.methods for limit in way.limits):
