@@ -6,12 +6,14 @@ attack_effects.parquet (effects per run), attack_exposed.csv and tables/attack_s
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from unlearning.analysis.attack_effects import effects, exposed, scored, suite_table, together
+from unlearning.analysis.replicates import per_replicate
 from unlearning.analysis.rows import TableJob, read_rows, read_table
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.console import add_paths, run
@@ -54,14 +56,18 @@ def main() -> None:
         path: Path = arguments.output / name
         (write_csv if path.suffix == ".csv" else write_parquet)(table, path)
 
-    write(attack_all(membership, settings.analysis), "attack_runs.parquet")
-    scores = scored(membership, settings.attacks)
+    write(
+        per_replicate(partial(attack_all, settings=settings.analysis), membership),
+        "attack_runs.parquet",
+    )
+    scores = per_replicate(partial(scored, blocks=settings.attacks), membership)
     write(scores, "attack_score_values.parquet")
     rows = together([scores, pd.read_parquet(arguments.values)])
-    runs = effects(rows, settings.analysis)
+    runs = per_replicate(partial(effects, settings=settings.analysis), rows)
     write(runs, "attack_effects.parquet")
     write(suite_table(runs, settings.tables), "tables/attack_suite.csv")
-    write(exposed(membership, rows, thresholds, settings.analysis), "attack_exposed.csv")
+    most = partial(exposed, settings=settings.analysis)
+    write(per_replicate(most, membership, rows, thresholds), "attack_exposed.csv")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from unlearning.analysis.replicates import REPLICATE
 from unlearning.analysis.rows import KEYS
 from unlearning.jobs.cells import Cell
 from unlearning.jobs.console import run
@@ -33,11 +34,14 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="runs of this batch")
     parser.add_argument("--per-run", type=Path, required=True, help="table per_run.csv")
     parser.add_argument("--exposed", type=Path, required=True, help="attack_exposed.csv")
+    parser.add_argument("--replicate", type=int, help="that they are of, where there are several")
     parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
     parser.add_argument("--output", type=Path, required=True, help="folder of models to write")
     arguments = parser.parse_args()
     settings = read_settings(arguments.settings, Settings)
     per_run, exposed = pd.read_csv(arguments.per_run), pd.read_csv(arguments.exposed)
+    if arguments.replicate is not None:
+        per_run, exposed = (t[t[REPLICATE] == arguments.replicate] for t in (per_run, exposed))
     with replacing(arguments.output) as scratch:
         for _, row in pd.read_parquet(arguments.runs).iterrows():
             cell = row[KEYS].to_dict()

@@ -78,8 +78,8 @@ class SolutionSettings:
                 " choose e.g. utility_accuracy or perplexity"
             )
 
-    def rule(self) -> str:
-        """The rule in words."""
+    def rule(self, repetitions: str = "draws") -> str:
+        """The rule in words; what intervals are taken over is draws or replicates."""
         utility = METRICS[self.utility_metric]
         return (
             f"feasible: no run diverged, mean {METRICS[self.outlier_metric].label}"
@@ -87,9 +87,10 @@ class SolutionSettings:
             f" {METRICS[self.attack_metric].label} ({self.attack_metric}) at most"
             f" {self.max_attack:g}; among the feasible the"
             f" {'highest' if utility.better == 'higher' else 'lowest'} {utility.label}"
-            f" ({self.utility_metric}) wins; the lead is sure if the paired intervals over draws"
+            f" ({self.utility_metric}) wins; the lead is sure if the paired intervals over"
+            f" {repetitions}"
             " (Student's and the bootstrap's) exclude 0 against every other feasible method; fewer"
-            f" than {WITNESSES} draws have no bootstrap, and make nothing sure"
+            f" than {WITNESSES} {repetitions} have no bootstrap, and make nothing sure"
         )
 
 
@@ -123,6 +124,9 @@ class FigureSettings:
 
     seed: int | None = None
     """The forget-set draw whose single sequences are traced; null is the first."""
+
+    replicate: int | None = None
+    """The replicate whose single sequences are shown; null is the first."""
 
     gain_metrics: tuple[str, ...] = HEADLINE
     """Metrics of the forest plot of paired differences."""
