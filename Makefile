@@ -1,4 +1,5 @@
 # make demo   the whole experiment on the embedded default, in about ten minutes on two cores
+# make real   a real pretrained model and a list of texts that it knows, in an hour on two cores
 # make test   lint and the whole test suite
 # make test-slurm   the workflow on a SLURM cluster of one node, started for the test
 # The other targets are steps of these two, or for those who change the project.
@@ -14,7 +15,7 @@ RESULTS = results/$(RUN)
 # jobs are started with `python`: it must be this environment's
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test test-slurm lint install lock schema plan docs clean
+.PHONY: demo real test test-slurm lint install lock schema plan check docs clean
 
 demo: $(READY)
 	snakemake --configfile $(CONFIG)
@@ -27,6 +28,14 @@ $(RESULTS)/report.html: $(RESULTS)/claims.json $(RESULTS)/provenance.json
 # one file for the browser; for a large run the same as a zip: make results/<run>/report.zip
 $(RESULTS)/report.zip: $(RESULTS)/claims.json $(RESULTS)/provenance.json
 	snakemake --configfile $(CONFIG) --report $@
+
+# the model comes from a package index, the texts from here
+real: $(READY) real/forget.jsonl
+	snakemake --configfile config/real.yaml
+	@echo "Report: results/real/audit.html"
+
+real/forget.jsonl: $(wildcard examples/real/*.py examples/real/texts/*)
+	python examples/real/prepare.py --output real
 
 test: $(READY) lint
 	# one thread each: two threads on a shared core cost up to ten times the time
@@ -64,6 +73,10 @@ schema: $(READY)
 # what an experiment would cost: make plan CONFIG=config/paper.yaml
 plan: $(READY)
 	@python benchmarks/plan.py --configfile $(CONFIG)
+
+# what a run would do with your files, and what it can decide: make check CONFIG=custom.yaml
+check: $(READY)
+	@python benchmarks/check.py --configfile $(CONFIG)
 
 # the figures and verdicts that the README shows, from a finished demo; needs a Chromium
 SHOWN = $(shell grep -o 'docs/figures/[a-z_]*\.png' README.md)

@@ -31,13 +31,15 @@ onstart:
     hold_folder()
 
 
+onerror:
+    tell_causes(log)
+
+
 rule all:
     default_target: True
     input:
-        TABLES,
-        FIGURES,
-        CLAIMS,
-        f"{RESULTS}/index.html",
+        [*TABLES, *FIGURES, *CLAIMS, f"{RESULTS}/index.html"] if CELLS else [],
+        AUDIT,
         f"{RESULTS}/provenance.json",
         KEPT,
 

@@ -34,12 +34,11 @@ SHAPES = {
 REPEATS = 3
 
 
-def random_model(size: str, device: str) -> GPTNeoForCausalLM:
-    """A GPT-Neo of a published shape that knows nothing."""
-    shape = SHAPES[size]
+def random_model(shape: dict[str, int], device: str, vocabulary: int = 50257) -> GPTNeoForCausalLM:
+    """A GPT-Neo of a shape as in `SHAPES` that knows nothing."""
     config = GPTNeoConfig(
         **shape,
-        vocab_size=50257,
+        vocab_size=vocabulary,
         attention_types=[[["global", "local"], shape["num_layers"] // 2]],
         max_position_embeddings=2048,
         bos_token_id=None,
@@ -51,17 +50,48 @@ def random_model(size: str, device: str) -> GPTNeoForCausalLM:
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
-    """The best of several runs, after one that warms up; wall time."""
+    """The best of several runs, after one that warms up.
+
+    Wall time on a GPU. On a CPU the time of all its threads over their number: what a quiet machine
+    would take, whatever else this one does now.
+    """
+
+    def now() -> float:
+        if device == "cuda":
+            torch.cuda.synchronize()
+            return time.perf_counter()
+        return time.process_time() / torch.get_num_threads()
+
     taken = []
     for _ in range(REPEATS + 1):
-        if device == "cuda":
-            torch.cuda.synchronize()
-        begin = time.perf_counter()
+        begin = now()
         work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - begin)
+        taken.append(now() - begin)
     return min(taken[1:])
+
+
+def measure(learner: Learner, rows: torch.Tensor) -> dict[str, tuple[float, float, int]]:
+    """Kind of work -> seconds, floating-point operations, tokens.
+
+    Args:
+        learner: holds the model.
+        rows: (N, T) tokens, T at least 12.
+    """
+    model, device = learner.model, rows.device.type
+    count = sum(p.numel() for p in model.parameters())
+    # no prefix of a random model stays in the text: all are decoded, position by position
+    few = rows[: max(1, len(rows) // 8), :64]
+    length = few.shape[1]
+    decoded = len(few) * sum(length - t for t in range(1, length - 11))
+    kinds = {
+        "steps": (lambda: learner.ascend(rows), 6, rows.numel()),
+        "passes": (lambda: score_tokens(model, rows), 2, rows.numel()),
+        "decoding": (lambda: extraction_likelihood(model, few, 10), 2, decoded),
+    }
+    return {
+        kind: (seconds(work, device), each * count * read, read)
+        for kind, (work, each, read) in kinds.items()
+    }
 
 
 def main() -> None:
@@ -78,7 +108,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file of rows by machine; this one is replaced")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model = random_model(options.size, options.device)
+    model = random_model(SHAPES[options.size], options.device)
     count = sum(p.numel() for p in model.parameters())
     rows = torch.randint(50257, (options.sequences, options.length), device=options.device)
     machine = f"{options.threads} CPU thread(s)"
@@ -88,19 +118,7 @@ def main() -> None:
     learner = Learner(
         model, 1e-9, 8, precision=options.precision, checkpointing=options.checkpointing
     )
-    tokens = rows.numel()
-    # no prefix of a random model stays in the text: all are decoded, position by position
-    few = rows[: max(1, options.sequences // 8), :64]
-    decoded = len(few) * sum(64 - t for t in range(1, 63 - 10))
-    kinds = {
-        "steps": (lambda: learner.ascend(rows), 6, tokens),
-        "passes": (lambda: score_tokens(model, rows), 2, tokens),
-        "decoding": (lambda: extraction_likelihood(model, few, 10), 2, decoded),
-    }
-    measured = {
-        kind: (seconds(work, options.device), each * count * read, read)
-        for kind, (work, each, read) in kinds.items()
-    }
+    measured = measure(learner, rows)
     if options.device == "cuda":
         peak = torch.cuda.max_memory_allocated() / 1e9
     else:

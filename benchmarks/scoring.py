@@ -1,7 +1,9 @@
 """How much faster exact scoring is than the published loop, at four levels of memorization.
 
-Trains one small GPT-Neo, in this process, until it has memorized 32 sequences to a mean MA of
-0.3, 0.6, 0.9 and 0.99, and at each level measures, on the same model and sequences,
+Trains one small model, in this process, until it has memorized 32 sequences to a mean MA of 0.3,
+0.6, 0.9 and 0.99 (GPT-Neo; with `--size llama` a Llama whose query heads share keys and values,
+which takes the general path through transformers), and at each level measures, on the same model
+and sequences,
 
 (a) the published way: for every prefix length one `generate` call with a key-value cache over a
     batch of sequences, then a count of n-grams in Python, at the best of several batch sizes;
@@ -13,9 +15,9 @@ of (b); its spread is the lowest and highest ratio of a single repetition. Secon
 of this process on a CPU, which other work on the machine disturbs little, and wall seconds with
 synchronization on a GPU.
 
-`--device cuda --size 125m` times a GPT-Neo 125M of random weights instead: no level can be
-trained there, so the model knows nothing (the costliest case), and the memorized levels are made
-by taking the model's own continuations as sequences.
+`--size 125m` (GPT-Neo) and `--size llama-135m` (the shape of SmolLM2-135M) time models of random
+weights instead: no level can be trained there, so the model knows nothing (the costliest case), and
+the memorized levels are made by taking the model's own continuations as sequences.
 """
 
 import argparse
@@ -29,7 +31,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import GPTNeoConfig, GPTNeoForCausalLM, PreTrainedModel
+from transformers import (
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
@@ -37,6 +45,18 @@ from unlearning.jobs.files import write_json
 from unlearning.memorization.scoring import extraction_likelihood, score_tokens
 
 LEVELS = (0.3, 0.6, 0.9, 0.99)
+SIZES = {
+    "tiny": {"vocab_size": 2000, "hidden_size": 128, "num_layers": 4, "num_heads": 4},
+    "125m": {"vocab_size": 50257, "hidden_size": 768, "num_layers": 12, "num_heads": 12},
+    "llama": {
+        "vocab_size": 2000, "hidden_size": 128, "intermediate_size": 344, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "num_key_value_heads": 2,
+    },
+    "llama-135m": {
+        "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
+        "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -107,24 +127,35 @@ def published_ma(case: Case, prefixes: range, batch: int) -> np.ndarray:
 # --- models and sequences --------------------------------------------------------------------
 
 
-def new_model(size: str, length: int, device: str) -> GPTNeoForCausalLM:
-    """A GPT-Neo with random weights; "tiny" has 1 million parameters."""
+def new_model(size: str, length: int, device: str) -> PreTrainedModel:
+    """A model with random weights, one of `SIZES`; the small ones have a million parameters."""
     torch.manual_seed(0)
-    shape = {
-        "tiny": {"vocab_size": 2000, "hidden_size": 128, "num_layers": 4, "num_heads": 4},
-        "125m": {"vocab_size": 50257, "hidden_size": 768, "num_layers": 12, "num_heads": 12},
-    }[size]
+    make = llama if size.startswith("llama") else gpt_neo
+    return make(SIZES[size], max(length, 256)).to(device).eval()
+
+
+def gpt_neo(shape: dict[str, int], positions: int) -> GPTNeoForCausalLM:
+    """GPT-Neo, global and local layers in turn."""
     config = GPTNeoConfig(
         **shape,
         attention_types=[[["global", "local"], shape["num_layers"] // 2]],
-        max_position_embeddings=max(length, 256),
+        max_position_embeddings=positions,
         bos_token_id=None,
         eos_token_id=None,
         attention_dropout=0.0,
         embed_dropout=0.0,
         resid_dropout=0.0,
     )
-    return GPTNeoForCausalLM(config).to(device).eval()
+    return GPTNeoForCausalLM(config)
+
+
+def llama(shape: dict[str, int], positions: int) -> LlamaForCausalLM:
+    """Llama; several query heads share keys and values."""
+    ends = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    config = LlamaConfig(
+        **shape, **ends, max_position_embeddings=positions, tie_word_embeddings=True
+    )
+    return LlamaForCausalLM(config)
 
 
 def markov_text(generator: np.random.Generator, successors: np.ndarray, rows: int, length: int):
@@ -137,10 +168,10 @@ def markov_text(generator: np.random.Generator, successors: np.ndarray, rows: in
     return text
 
 
-def trained_cases(count: int, length: int) -> Iterator[Case]:
+def trained_cases(size: str, count: int, length: int) -> Iterator[Case]:
     """A model on its way to knowing `count` sequences by heart, at each of the levels."""
     generator = np.random.default_rng(0)
-    model = new_model("tiny", length, "cpu")
+    model = new_model(size, length, "cpu")
     successors = generator.integers(model.config.vocab_size, size=(model.config.vocab_size, 8))
     tokens = torch.from_numpy(markov_text(generator, successors, count, length))
     weights = generator.choice([1.0, 2.0, 4.0, 8.0], size=count)
@@ -236,7 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--size", default="tiny", choices=["tiny", "125m"])
+    parser.add_argument("--size", default="tiny", choices=[*SIZES])
     parser.add_argument("--sequences", type=int, default=32)
     parser.add_argument("--length", type=int, default=200)
     parser.add_argument("--n", type=int, default=10)
@@ -244,8 +275,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if options.device == "cpu" and options.size == "tiny":
-        cases = trained_cases(options.sequences, options.length)
+    if options.device == "cpu" and options.size in ("tiny", "llama"):
+        cases = trained_cases(options.size, options.sequences, options.length)
     else:
         cases = emitted_cases(options.size, options.sequences, options.length, options.device)
 

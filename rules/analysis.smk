@@ -16,9 +16,11 @@ TABLES = expand(
         "cost",
         "per_run",
         "attack_suite",
+        "trust",
     ],
 )
 SUITE = f"{RESULTS}/tables/attack_suite.csv"
+TRUST = f"{RESULTS}/tables/trust.csv"
 # every figure, in the order of the report -> the kind of evidence it is
 FIGURE_KINDS = {
     "which_method": "Map",
@@ -29,6 +31,7 @@ FIGURE_KINDS = {
     "trajectories": "Memorization",
     "attack_roc": "Privacy",
     "attack_suite": "Privacy",
+    "trust": "Privacy",
     "pareto_outliers": "Privacy",
     "pareto_attack": "Privacy",
     "utility": "Utility",
@@ -40,6 +43,8 @@ FIGURES = expand(
     format=["svg", "png", "pdf"],
 )
 CLAIMS = multiext(f"{RESULTS}/claims", ".json", ".md")
+# for files of your own, and wherever nothing is unlearned
+AUDIT = multiext(f"{RESULTS}/audit", ".html", ".json") if SOURCE == "own" or not CELLS else []
 # tables that the report shows as pages
 PAGES = [path for path in TABLES if not path.endswith("per_run.csv")]
 # the files that the command line names, for the commands in the report
@@ -58,6 +63,7 @@ rule analyse_attacks:
         effects=f"{RESULTS}/attack_effects.parquet",
         exposed=f"{RESULTS}/attack_exposed.csv",
         table=SUITE,
+        trust=TRUST,
     log:
         f"{LOGS}/analyse_attacks.log",
     benchmark:
@@ -94,7 +100,7 @@ rule make_tables:
         runs=f"{RESULTS}/runs.parquet",
         thresholds=f"{RESULTS}/thresholds.csv",
     output:
-        [path for path in TABLES if path != SUITE],
+        [path for path in TABLES if path not in (SUITE, TRUST)],
         redrawn=f"{RESULTS}/tables/redrawn.parquet",
     log:
         f"{LOGS}/make_tables.log",
@@ -196,6 +202,7 @@ rule render_pages:
         script=script("render_pages.py"),
         settings=as_json(
             kinds=FIGURE_KINDS,
+            audited=bool(AUDIT),
             command=" ".join(["snakemake", *(f"--configfile {path}" for path in CONFIG_FILES)]),
         ),
         captions=lambda wildcards, input: os.path.dirname(input.captions[0]),
@@ -210,7 +217,7 @@ rule record_provenance:
     input:
         code=code("record_provenance.py"),
         runs=f"{RESULTS}/runs.parquet",
-        claims=f"{RESULTS}/claims.json",
+        claims=f"{RESULTS}/claims.json" if CELLS else [],
         given=f"{RESULTS}/files.json" if SOURCE == "own" else [],
     output:
         f"{RESULTS}/provenance.json",
@@ -230,9 +237,62 @@ rule record_provenance:
         config=as_json(**CONFIG),
         benchmarks=f"{LOGS}/benchmarks",
         given=lambda wildcards, input: f"--files {input.given}" if input.given else "",
+        models=of_all("models/{model}", model=MODELS),  # made before the runs were
     shell:
         "python {params.script} --runs {input.runs} --benchmarks {params.benchmarks}"
-        " --config {params.config:q} {params.given} --output {output} > {log} 2>&1"
+        " --config {params.config:q} {params.given} --models {params.models} --output {output}"
+        " > {log} 2>&1"
+
+
+rule render_audit:
+    # of the originals alone where no unlearner is named
+    input:
+        code=code("render_audit.py", attacks.modules(CONFIG["attacks"])),
+        sequences=f"{RESULTS}/sequences.parquet",
+        membership=f"{RESULTS}/membership.parquet",
+        runs=f"{RESULTS}/runs.parquet",
+        effects=f"{RESULTS}/attack_effects.parquet",
+        thresholds=f"{RESULTS}/thresholds.csv",
+        per_run=f"{RESULTS}/tables/per_run.csv",
+        candidates=f"{RESULTS}/tables/candidates.csv",
+        provenance=f"{RESULTS}/provenance.json",
+        models=expand(f"{RESULTS}/models/{{model}}", model=MODELS),
+    output:
+        page=f"{RESULTS}/audit.html",
+        document=f"{RESULTS}/audit.json",
+    log:
+        f"{LOGS}/render_audit.log",
+    benchmark:
+        f"{LOGS}/benchmarks/render_audit.tsv"
+    localrule: True
+    conda:
+        "../envs/analysis.yaml"
+    threads: 1
+    resources:
+        mem_mb=grown(1000),
+        runtime=grown(10),
+    params:
+        script=script("render_audit.py"),
+        settings=as_json(
+            run=CONFIG["run"],
+            rule=CONFIG["solution_space"],
+            origins={name: origin_of(model) for name, model in CONFIG["models"].items()},
+            controls={
+                name: origin_of(model["control"])
+                for name, model in CONFIG["models"].items()
+                if model["control"]
+            },
+            attacks=list(CONFIG["attacks"]),
+            limit=CONFIG["measurement"]["limit"],
+            kept=CONFIG["jobs"]["keep_checkpoints"],
+        ),
+    shell:
+        "python {params.script} --sequences {input.sequences} --membership {input.membership}"
+        " --runs {input.runs} --effects {input.effects} --thresholds {input.thresholds}"
+        " --per-run {input.per_run} --candidates {input.candidates}"
+        " --provenance {input.provenance} --models {input.models}"
+        " --settings {params.settings:q} --page {output.page} --document {output.document}"
+        " > {log} 2>&1"
 
 
 rule draw_figures:
@@ -250,6 +310,7 @@ rule draw_figures:
         candidates=f"{RESULTS}/tables/candidates.csv",
         cost=f"{RESULTS}/tables/cost.csv",
         attack_suite=SUITE,
+        trust=TRUST,
     output:
         [
             report(
@@ -281,5 +342,5 @@ rule draw_figures:
         " --thresholds {input.thresholds} --per-run {input.per_run} --gains {input.gains}"
         " --utility {input.utility} --solution-space {input.solution_space}"
         " --candidates {input.candidates} --cost {input.cost} --attack-suite {input.attack_suite}"
-        " --settings {params.settings:q} --output {params.folder} --threads {threads}"
+        " --trust {input.trust} --settings {params.settings:q} --output {params.folder} --threads {threads}"
         " > {log} 2>&1"

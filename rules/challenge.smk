@@ -13,7 +13,7 @@ rule prepare_challenge:
         f"{LOGS}/prepare_challenge.log",
     benchmark:
         f"{LOGS}/benchmarks/prepare_challenge.tsv"
-    retries: 2
+    retries: retries(2)
     # compute nodes may have no network
     localrule: True
     conda:

@@ -1,5 +1,6 @@
 """What all rules share: the checked config, the cells of the experiment, names of results."""
 
+import atexit
 import functools
 import hashlib
 import itertools
@@ -15,11 +16,14 @@ sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from unlearning import attacks, unlearners
 from unlearning.configuration import check, of_replicate, source_of
+from unlearning.jobs.digests import digest_of_files
 from unlearning.jobs.errors import InputError
+from unlearning.jobs.failures import causes
 from unlearning.jobs.files import replacing
 from unlearning.jobs.gpus import JOBS_PER_GPU
 from unlearning.jobs.locks import hold
 from unlearning.jobs.sources import digests, sources
+from unlearning.models.files import WANTED
 
 try:
     CONFIG = check(config)
@@ -46,6 +50,8 @@ MODELS = list(CONFIG["models"])
 # trained here from scratch, so that a control can be trained too; the others are fetched
 TRAINED = [name for name, model in CONFIG["models"].items() if model["pretraining"]]
 FETCHED = [name for name in MODELS if name not in TRAINED]
+# whose control is a model from elsewhere
+GIVEN_CONTROL = [name for name, model in CONFIG["models"].items() if model["control"]]
 
 # a cell is one run of one unlearner: (forget size, label, seed); a job does a batch of them.
 # Sorted, so that the order of blocks in a config file makes no difference to any job.
@@ -185,15 +191,29 @@ def launcher(wildcards, resources):
 
 
 def control_of(wildcards):
-    """The folder of a model's control: only what is trained here has one."""
-    return f"{HOME}/controls/{{model}}" if wildcards.model in TRAINED else []
+    """The folder of a model's control: trained here beside it, or given."""
+    has_one = wildcards.model in TRAINED + GIVEN_CONTROL
+    return f"{HOME}/controls/{{model}}".format(**dict(wildcards.items())) if has_one else []
+
+
+def place_of(wildcards):
+    """Where a model or its control is fetched from."""
+    model = CONFIG["models"][wildcards.model]
+    place = model["control"] if wildcards.role == "controls" else model
+    return {key: place[key] for key in ("hub", "revision", "folder", "gguf")}
+
+
+def control_option(wildcards):
+    """The control as an argument of a script. Its folder stands before any unlearned model does."""
+    folder = control_of(wildcards)
+    return f"--control {folder}" if folder else ""
 
 
 def origin_of(model):
     """Where an original model comes from, in words."""
     if model["hub"]:
         return f"{model['hub']} at {model['revision']}"
-    return model["folder"] or "trained from scratch in this run"
+    return model["folder"] or model["gguf"] or "trained from scratch in this run"
 
 
 def larger_first(wildcards):
@@ -235,6 +255,13 @@ def unlearning_settings(wildcards):
         unlearners={label: CONFIG["unlearners"][label] for _, label, _ in cells},
         ngram=CONFIG["measurement"]["ngram"],
     )
+
+
+def tell_causes(log):
+    """Say at the very end why a run failed: the engine's own output is long."""
+    text = "".join(Path(path).read_text() for path in ([log] if isinstance(log, str) else log))
+    for cause in causes(text):
+        atexit.register(print, cause, file=sys.stderr, flush=True)
 
 
 def hold_folder():

@@ -8,19 +8,31 @@ CACHING = workflow.workflow_settings.cache is not None
 PACKAGES = sorted({f"{p.name}=={p.version}" for p in metadata.distributions()} if CACHING else [])
 
 
+def contents_of(place):
+    """Digest of the user's own model files; None for a model of the hub."""
+    if place["gguf"] is not None:
+        return digest_of_files([Path(place["gguf"])], Path(".snakemake/digests.json"))
+    if place["folder"] is None:
+        return None
+    folder = Path(place["folder"])
+    files = [file for pattern in WANTED for file in folder.glob(pattern) if file.is_file()]
+    return digest_of_files(files, Path(".snakemake/digests.json"))
+
+
 rule fetch_model:
-    # a model of the hub or of a folder; there is no control for it
+    # a model of the hub, of a folder or a file; role "controls": one that never saw the sequences
     input:
         code=code("fetch_model.py"),
     output:
-        directory(f"{HOME}/models/{{model}}"),
+        directory(f"{HOME}/{{role}}/{{model}}"),
     log:
-        f"{LOGS}/fetch_model{REPLICATE}/{{model}}.log",
+        f"{LOGS}/fetch_model{REPLICATE}/{{role}}/{{model}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/fetch_model{REPLICATE}/{{model}}.tsv"
+        f"{LOGS}/benchmarks/fetch_model{REPLICATE}/{{role}}/{{model}}.tsv"
     wildcard_constraints:
+        role="models|controls",
         model=one_of(FETCHED),
-    retries: 2
+    # no retries: the script itself tries a download again, and a wrong folder stays wrong
     # compute nodes may have no network
     localrule: True
     conda:
@@ -31,12 +43,9 @@ rule fetch_model:
         runtime=grown(120),
     params:
         script=script("fetch_model.py"),
-        settings=lambda wildcards: as_json(
-            **{
-                key: CONFIG["models"][wildcards.model][key]
-                for key in ("hub", "revision", "folder")
-            }
-        ),
+        settings=lambda wildcards: as_json(**place_of(wildcards)),
+        # the user's files are no inputs, whose age would count: other contents are another model
+        contents=lambda wildcards: contents_of(place_of(wildcards)),
     shell:
         "python {params.script} --settings {params.settings:q} --output {output} > {log} 2>&1"
 
@@ -57,7 +66,7 @@ rule pretrain:
         role="models|controls",
         model=one_of(TRAINED),
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -100,7 +109,7 @@ rule measure_original:
     benchmark:
         f"{LOGS}/benchmarks/measure_original{REPLICATE}/{{model}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -110,7 +119,7 @@ rule measure_original:
         runtime=minutes_of,
     params:
         script=script("measure_original.py"),
-        control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
+        control=control_option,
         settings=as_json(
             **CONFIG["measurement"], band_quantiles=CONFIG["forgetting"]["band_quantiles"]
         ),
@@ -130,6 +139,7 @@ rule attack_original:
         control=control_of,
         sequences=f"{HOME}/sequences.parquet",
         forget_sets=f"{HOME}/forget_sets.parquet",
+        corpus=f"{HOME}/corpus",
     output:
         f"{HOME}/original/{{model}}/attack_values.parquet",
     log:
@@ -137,7 +147,7 @@ rule attack_original:
     benchmark:
         f"{LOGS}/benchmarks/attack_original{REPLICATE}/{{model}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -147,11 +157,12 @@ rule attack_original:
         runtime=minutes_of,
     params:
         script=script("attack_original.py"),
-        control=lambda wildcards, input: f"--control {input.control}" if input.control else "",
+        control=control_option,
         settings=lambda wildcards: as_json(**target_settings(wildcards)),
         work=f"{HOME}/.work/attack_original/{{model}}",
     shell:
         "python {params.script} --original {input.original} {params.control}"
         " --name {wildcards.model} --tokenizer {input.original} --sequences {input.sequences}"
-        " --forget-sets {input.forget_sets} --settings {params.settings:q} --work {params.work}"
+        " --forget-sets {input.forget_sets} --background {input.corpus}/background.npy"
+        " --settings {params.settings:q} --work {params.work}"
         " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"

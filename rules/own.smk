@@ -7,7 +7,8 @@ rule prepare_own:
     # the models' own tokenizer makes tokens of the texts
     input:
         code=code("prepare_own.py"),
-        models=expand(f"{RESULTS}/models/{{model}}", model=MODELS),
+        models=expand(f"{RESULTS}/models/{{model}}", model=MODELS)
+        + expand(f"{RESULTS}/controls/{{model}}", model=GIVEN_CONTROL),
         given=list(OwnSettings(**CONFIG["own"]).files().values()),
     output:
         sequences=f"{RESULTS}/sequences.parquet",

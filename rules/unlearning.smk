@@ -18,7 +18,7 @@ rule unlearn:
     benchmark:
         f"{LOGS}/benchmarks/unlearn{REPLICATE}/{{model}}/{{batch}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -56,7 +56,7 @@ rule measure_unlearned:
     benchmark:
         f"{LOGS}/benchmarks/measure_unlearned{REPLICATE}/{{model}}/{{batch}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -92,7 +92,7 @@ rule attack_unlearned:
     benchmark:
         f"{LOGS}/benchmarks/attack_unlearned{REPLICATE}/{{model}}/{{batch}}.tsv"
     priority: larger_first
-    retries: 1
+    retries: retries(1)
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -107,11 +107,14 @@ rule attack_unlearned:
         ),
         # made before the checkpoints were: a further input of thousands of jobs would cost planning
         tokenizer=f"{HOME}/models/{{model}}",
+        control=control_option,
+        background=f"{HOME}/corpus/background.npy",
         work=f"{HOME}/.work/attack_unlearned/{{model}}/{{batch}}",
     shell:
         "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
         " --tokenizer {params.tokenizer} --sequences {input.sequences}"
-        " --forget-sets {input.forget_sets} --settings {params.settings:q} --work {params.work}"
+        " --forget-sets {input.forget_sets} --background {params.background} {params.control}"
+        " --settings {params.settings:q} --work {params.work}"
         " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
 
 
@@ -163,36 +166,46 @@ rule collect:
 
 
 rule keep_models:
-    # only where the config asks for it; the weights are linked, not copied
+    # only where the config asks for it; float32 weights are linked, not copied
     input:
         code=code("keep_models.py"),
         checkpoints=f"{HOME}/unlearned/{{model}}/{{batch}}/checkpoints",
         tokenizer=f"{HOME}/models/{{model}}",
+        sequences=f"{HOME}/sequences.parquet",
+        forget_sets=f"{HOME}/forget_sets.parquet",
         runs=f"{HOME}/unlearned/{{model}}/{{batch}}/runs.parquet",
+        memorization=f"{RESULTS}/memorization.parquet",
         per_run=f"{RESULTS}/tables/per_run.csv",
         exposed=f"{RESULTS}/attack_exposed.csv",
+        given=f"{RESULTS}/files.json" if SOURCE == "own" else [],
     output:
         directory(f"{HOME}/kept/{{model}}/{{batch}}"),
     log:
         f"{LOGS}/keep_models{REPLICATE}/{{model}}/{{batch}}.log",
     benchmark:
         f"{LOGS}/benchmarks/keep_models{REPLICATE}/{{model}}/{{batch}}.tsv"
-    localrule: True
     conda:
-        "../envs/analysis.yaml"
+        "../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=grown(1000),
-        runtime=grown(30),
+        mem_mb=memory_of,
+        runtime=minutes_of,
     params:
         script=script("keep_models.py"),
         replicate=lambda wildcards: f"--replicate {number_of(wildcards)}" if REPLICATE else "",
         settings=lambda wildcards: as_json(
             unlearners=CONFIG["unlearners"],
             origin=origin_of(CONFIG["models"][wildcards.model]),
+            hub=CONFIG["models"][wildcards.model]["hub"],
+            rule=CONFIG["solution_space"],
+            limit=CONFIG["measurement"]["limit"],
+            lora=(CONFIG["unlearning"] | CONFIG["models"][wildcards.model]["unlearning"])["lora"],
+            precision=CONFIG["jobs"]["kept_precision"],
         ),
+        given=lambda wildcards, input: f"--files {input.given}" if input.given else "",
     shell:
         "python {params.script} --checkpoints {input.checkpoints} --tokenizer {input.tokenizer}"
-        " --runs {input.runs} --per-run {input.per_run} --exposed {input.exposed}"
-        " {params.replicate}"
-        " --settings {params.settings:q} --output {output} > {log} 2>&1"
+        " --sequences {input.sequences} --forget-sets {input.forget_sets}"
+        " --runs {input.runs} --memorization {input.memorization}"
+        " --per-run {input.per_run} --exposed {input.exposed} {params.given} {params.replicate}"
+        " --settings {params.settings:q} --output {output} --threads {threads} > {log} 2>&1"

@@ -2,7 +2,8 @@
 
 Writes attack_runs.parquet (success of single scores per run), attack_score_values.parquet (values
 of the attacks that work on scores; attack_values.parquet holds those on models),
-attack_effects.parquet (effects per run), attack_exposed.csv and tables/attack_suite.csv.
+attack_effects.parquet (effects per run), attack_exposed.csv, tables/attack_suite.csv
+and tables/trust.csv.
 """
 
 import argparse
@@ -12,9 +13,17 @@ from typing import Any
 
 import pandas as pd
 
-from unlearning.analysis.attack_effects import effects, exposed, scored, suite_table, together
-from unlearning.analysis.replicates import per_replicate
+from unlearning.analysis.attack_effects import (
+    ROW_COLUMNS,
+    effects,
+    exposed,
+    scored,
+    suite_table,
+    together,
+)
+from unlearning.analysis.replicates import REPLICATE, per_replicate
 from unlearning.analysis.rows import TableJob, read_rows, read_table
+from unlearning.analysis.trust import trust_table
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.console import add_paths, run
 from unlearning.jobs.files import write_csv, write_parquet
@@ -61,11 +70,15 @@ def main() -> None:
         "attack_runs.parquet",
     )
     scores = per_replicate(partial(scored, blocks=settings.attacks), membership)
-    write(scores, "attack_score_values.parquet")
+    write(
+        scores.drop(columns=[n for n in scores if n not in (REPLICATE, *ROW_COLUMNS)]),
+        "attack_score_values.parquet",
+    )
     rows = together([scores, pd.read_parquet(arguments.values)])
     runs = per_replicate(partial(effects, settings=settings.analysis), rows)
     write(runs, "attack_effects.parquet")
     write(suite_table(runs, settings.tables), "tables/attack_suite.csv")
+    write(trust_table(membership, rows, settings.tables), "tables/trust.csv")
     most = partial(exposed, settings=settings.analysis)
     write(per_replicate(most, membership, rows, thresholds), "attack_exposed.csv")
 

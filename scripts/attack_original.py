@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from unlearning import attacks
-from unlearning.attacks.target import TargetSettings, attack_model, keyed, target_of
+from unlearning.attacks.target import Knowledge, TargetSettings, attack_model, keyed, target_of
 from unlearning.data.sequences import forget_set, read_sequences
 from unlearning.jobs.console import add_paths, limit_threads, model_job, run
 from unlearning.jobs.files import write_parquet
@@ -23,6 +23,7 @@ INPUTS = {
     "tokenizer": "folder of the tokenizer",
     "sequences": "table of sequences",
     "forget_sets": "table of forget sets",
+    "background": "rows of other text, .npy",
 }
 
 
@@ -37,16 +38,17 @@ def main() -> None:
     device = device_for(arguments.gpus)
     sequences = read_sequences(arguments.sequences)
     forget_sets = pd.read_parquet(arguments.forget_sets)
+    knowledge = Knowledge(sequences, device, arguments.background, arguments.control)
 
     def values(role: str) -> Iterator[pd.DataFrame]:
         planted = sequences.loc[sequences["split"] == "planted", "sequence_id"].tolist()
         model = load_model(getattr(arguments, role), device)
-        target = target_of(model, sequences, planted, settings, arguments.tokenizer)
+        target = target_of(model, sequences, planted, settings, arguments.tokenizer, knowledge)
         once = attack_model(target, per_forget_set=False)
         sets = forget_sets[["forget_size", "seed"]].drop_duplicates()
         for size, seed in sets.to_numpy().tolist():
             forget = forget_set(forget_sets, size, seed)
-            target = target_of(model, sequences, forget, settings, arguments.tokenizer)
+            target = target_of(model, sequences, forget, settings, arguments.tokenizer, knowledge)
             keys = {"model": arguments.name, "forget_size": size, "unlearner": role, "seed": seed}
             anew = attack_model(target, per_forget_set=True)
             for rows in (once, anew):

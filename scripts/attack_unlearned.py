@@ -1,9 +1,11 @@
 """Attack the unlearned models of a batch: one value a sequence for each attack on the model."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from unlearning import attacks
-from unlearning.attacks.target import TargetSettings, attack_model, keyed, target_of
+from unlearning.attacks.target import Knowledge, TargetSettings, attack_model, keyed, target_of
 from unlearning.data.sequences import forget_set, read_sequences
 from unlearning.jobs.cells import Cell
 from unlearning.jobs.console import add_paths, limit_threads, model_job, run
@@ -18,6 +20,7 @@ INPUTS = {
     "tokenizer": "folder of the tokenizer",
     "sequences": "table of sequences",
     "forget_sets": "table of forget sets",
+    "background": "rows of other text, .npy",
 }
 
 
@@ -32,6 +35,7 @@ class Settings(TargetSettings):
 def main() -> None:
     """Attack the cells one by one."""
     parser = model_job(__doc__, **INPUTS)
+    parser.add_argument("--control", type=Path, help="folder of the model that never saw the pool")
     add_paths(parser, output="per-sequence table to write")
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
@@ -39,15 +43,17 @@ def main() -> None:
     device = device_for(arguments.gpus)
     sequences = read_sequences(arguments.sequences)
     forget_sets = pd.read_parquet(arguments.forget_sets)
+    knowledge = Knowledge(sequences, device, arguments.background, arguments.control)
 
     def attacked(cell: Cell) -> Made:
         forget = forget_set(forget_sets, cell.forget_size, cell.seed)
         model = load_model(arguments.checkpoints / cell.name, device)
-        target = target_of(model, sequences, forget, settings, arguments.tokenizer)
+        target = target_of(model, sequences, forget, settings, arguments.tokenizer, knowledge)
         rows = keyed(attack_model(target), target.ids, forget, cell.keys(arguments.name))
         return Made({"values": rows})
 
     inputs = [getattr(arguments, name) for name in INPUTS]
+    inputs += [arguments.control] if arguments.control else []
     code = sources("attack_unlearned.py", attacks.modules(settings.attacks))
     key = fingerprint(arguments.settings, [*inputs, *code])
     cells = {cell.name: cell for cell in settings.cells}

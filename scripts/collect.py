@@ -23,8 +23,16 @@ MEMORIZATION = [*KEYS, "sequence_id", "split", "ma", "el", "loss", "verbatim_run
 MEMBERSHIP = [
     *KEYS, "sequence_id", "split", "half",
     "ma", "el", "loss", "suffix_loss", "verbatim_run", "min_k", "min_k_plus_plus", "extracted",
+    "entropy", "entropy_spread", "log_prob_min", "log_prob_q10", "log_prob_q25", "log_prob_median",
+    "log_prob_q75", "log_prob_q90", "log_prob_max", "log_prob_spread", "head_loss",
 ]  # fmt: skip
 ATTACK_VALUES = [*KEYS, "attack", "variant", "measure", "sequence_id", "split", "value"]
+HISTORY = [*KEYS, "epoch", "sequence_id", "ma", "loss"]
+RUNS = [
+    *KEYS, "status", "epochs", "learning_rate", "phase_epochs", "arithmetic_applied", "mean_ma",
+    "max_ma", "seconds", "peak_memory_mb", "peak_gpu_memory_mb", "device", "dtype", "precision",
+    "processes", "threads", "instructions",
+]  # fmt: skip
 UTILITY = [*KEYS, "task", "kind", "item", "value", "weight"]
 
 
@@ -60,7 +68,7 @@ def collected(folder: Path, models: list[str], batches: list[str], attacked: boo
     originals = [folder / "original" / model for model in models]
     jobs = [folder / "unlearned" / model / job for model, job in product(models, batches)]
 
-    def together(folders: list[Path], table: str) -> pd.DataFrame:
+    def together(folders: list[Path], table: str, columns: list[str]) -> pd.DataFrame:
         paths = [folder / f"{table}.parquet" for folder in folders]
         for path in paths:
             if not path.is_file():
@@ -68,24 +76,32 @@ def collected(folder: Path, models: list[str], batches: list[str], attacked: boo
                     f"{path}: no such file; remove the other tables beside it, then its job runs"
                     " again"
                 )
+        if not paths:  # nothing was unlearned
+            return pd.DataFrame(columns=columns)
         return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
 
-    before = per_forget_set(together(originals, "scores"), forget_sets, sequences)
-    scores = pd.concat([before, together(jobs, "scores")], ignore_index=True)
+    def with_originals(table: str, *part: pd.DataFrame) -> pd.DataFrame:
+        before = per_forget_set(together(originals, table, []), forget_sets, *part)
+        return pd.concat([before, together(jobs, table, [])], ignore_index=True)
+
+    scores = with_originals("scores", sequences)
     scores = scores.sort_values([*KEYS, "sequence_id"], ignore_index=True)
-    before = per_forget_set(together(originals, "utility"), forget_sets)
-    utility = pd.concat([before, together(jobs, "utility")], ignore_index=True)
+    utility = with_originals("utility")
+    history = together(jobs, "history", HISTORY).sort_values([*KEYS, "epoch", "sequence_id"])
+    runs = together(jobs, "runs", RUNS).sort_values(KEYS)
     values = pd.DataFrame(columns=ATTACK_VALUES)
     if attacked:
-        values = together([*originals, *jobs], "attack_values").sort_values(KEYS, kind="stable")
+        values = together([*originals, *jobs], "attack_values", ATTACK_VALUES).sort_values(
+            KEYS, kind="stable"
+        )
     thresholds = pd.concat([read_csv(folder / "thresholds.csv") for folder in originals])
     return {
         "sequences": sequences,
         "memorization": scores[MEMORIZATION],
         "membership": scores.loc[scores["split"] != "retained", MEMBERSHIP],
         "utility": utility[UTILITY].sort_values([*KEYS, "task", "item"]),
-        "history": together(jobs, "history").sort_values([*KEYS, "epoch", "sequence_id"]),
-        "runs": together(jobs, "runs").sort_values(KEYS),
+        "history": history,
+        "runs": runs,
         "attack_values": values,
         "thresholds": thresholds.sort_values("model"),
     }
@@ -96,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, required=True, help="folder of the run")
     parser.add_argument("--models", nargs="+", required=True, help="names of the models")
-    parser.add_argument("--batches", nargs="+", required=True, help="unlearned/<model>/<batch>")
+    parser.add_argument("--batches", nargs="*", default=[], help="unlearned/<model>/<batch>")
     parser.add_argument("--attacked", action="store_true", help="models were attacked")
     parser.add_argument(
         "--replicates", nargs="+", type=int, help="a folder replicate-<number> of each; default:"

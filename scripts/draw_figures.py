@@ -17,7 +17,7 @@ from unlearning.settings import read_settings
 ROWS = ("sequences", "memorization", "membership", "history")
 TABLES = (
     "thresholds", "per-run", "gains", "utility", "solution-space", "candidates", "cost",
-    "attack-suite",
+    "attack-suite", "trust",
 )  # fmt: skip
 
 

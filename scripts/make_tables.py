@@ -50,7 +50,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     arguments = parser.parse_args()
     settings = read_settings(arguments.settings, Settings)
-    rows = {name: read_rows(getattr(arguments, name.replace("-", "_"))) for name in names}
+    # runs are none where the models were only audited
+    rows = {
+        name: read_rows(getattr(arguments, name.replace("-", "_")), may_be_empty=name == "runs")
+        for name in names
+    }
     # empty where no attack of the suite is on
     attack_effects = pd.read_parquet(arguments.attack_effects)
     thresholds = read_table(arguments.thresholds)

@@ -57,7 +57,7 @@ def main() -> None:
     settings = read_settings(arguments.settings, Settings)
     corpus, forget_sets, given = prepare(
         settings,
-        {folder.name: folder for folder in arguments.models},
+        {name_of(folder): folder for folder in arguments.models},
         settings.sizes,
         settings.seeds,
         settings.kinds,
@@ -77,6 +77,11 @@ def remarks(file: dict[str, Any]) -> list[str]:
     if "lengths" in file:
         said.insert(0, "{} to {} tokens, median {}".format(*np.take(file["lengths"], (0, 2, 1))))
     return said
+
+
+def name_of(folder: Path) -> str:
+    """What messages call a model folder: models/mine is "mine", controls/mine its control."""
+    return f"control of {folder.name}" if folder.parent.name == "controls" else folder.name
 
 
 if __name__ == "__main__":

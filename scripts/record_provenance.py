@@ -1,4 +1,4 @@
-"""Record what results were made with: config, files, code, versions, machine, cost of each job."""
+"""Record what results were made with: config, files, models, code, versions, machine, costs."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from unlearning.jobs.console import run
+from unlearning.jobs.digests import digest_of
 from unlearning.jobs.files import write_json
 
 PACKAGES = (
@@ -36,6 +37,21 @@ def git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
+def is_changed() -> bool | None:
+    """Whether tracked code differs from the commit; None where there is no git.
+
+    A config and data that the user has put beside the code are named by themselves.
+    """
+    status = git("status", "--short", "--untracked-files=no", "--", ":/")
+    return None if status is None else bool(status)
+
+
+def model_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a model folder, by name."""
+    files = (path for path in sorted(folder.iterdir()) if path.is_file())
+    return {path.name: digest_of(path) for path in files if not path.name.startswith(".")}
+
+
 def versions() -> dict[str, str | None]:
     """Installed version of each package that results can depend on."""
 
@@ -59,6 +75,12 @@ def job_costs(folder: Path) -> list[dict[str, object]]:
     return rows
 
 
+def name_of(folder: Path) -> str:
+    """A model's name, with its replicate where there are several."""
+    whole = folder.parent.parent.name
+    return f"{whole}/{folder.name}" if whole.startswith("replicate-") else folder.name
+
+
 def main() -> None:
     """Write one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -66,6 +88,7 @@ def main() -> None:
     parser.add_argument("--benchmarks", type=Path, required=True, help="folder of job benchmarks")
     parser.add_argument("--config", required=True, help="the checked config, JSON")
     parser.add_argument("--files", type=Path, help="the user's files, JSON, where there are some")
+    parser.add_argument("--models", type=Path, nargs="*", default=[], help="model folders")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     runs = pd.read_parquet(arguments.runs)
@@ -74,7 +97,8 @@ def main() -> None:
         {
             "config": json.loads(arguments.config),
             "files": json.loads(arguments.files.read_text()) if arguments.files else {},
-            "git": {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--short"))},
+            "models": {name_of(folder): model_files(folder) for folder in arguments.models},
+            "git": {"commit": git("rev-parse", "HEAD"), "changed": is_changed()},
             "versions": versions(),
             "machine": {
                 "system": platform.platform(),

@@ -19,6 +19,10 @@ class Settings:
     kinds: dict[str, str]
     """Figure -> the kind of evidence it is."""
 
+    audited: bool = False
+    """Whether an audit stands beside it, of a list of the user's own: it takes the place of the
+    paper's claims, which are not the user's question."""
+
     command: str = "snakemake"
     """What makes a result when its path is added."""
 
@@ -62,8 +66,9 @@ def main() -> None:
         figures.setdefault(settings.kinds[path.stem], []).append(shown)
     notes = {name: caption(f"table_{name}") for name in tables}
     answer = summary(tables["solution_space"])
+    judged = [] if settings.audited else claims
     content = pages.report(
-        caption("question"), caption("workflow"), answer, claims, figures, tables, notes
+        caption("question"), caption("workflow"), answer, judged, figures, tables, notes
     )
     write(content, arguments.report)
 

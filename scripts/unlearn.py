@@ -24,6 +24,7 @@ from unlearning.memorization.forgetting import Band
 from unlearning.memorization.rows import rows_of
 from unlearning.models import sharding
 from unlearning.models.loading import arithmetic, device_for, load_model, peak_memory_mb
+from unlearning.models.lora import attach, save_merged
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.unlearning import UnlearningSettings
 from unlearning.unlearners.driver import StopRule, phase_lengths, unlearn
@@ -51,7 +52,7 @@ class Settings(UnlearningSettings):
     """The batch."""
 
     unlearners: dict[str, dict[str, Any]]
-    """Label -> "method", "stop" and the method's own settings."""
+    """Label -> its block, as in the config."""
 
     ngram: int
     """n of EL_n."""
@@ -64,7 +65,9 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
     device = device_for(arguments.gpus)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    model = sharding.shard(load_model(arguments.model, device))
+    model = load_model(arguments.model, device)
+    adapter = attach(model, settings.lora, seed) if settings.lora else None
+    model = sharding.shard(model)
     sequences = read_sequences(arguments.sequences).set_index("sequence_id", drop=False)
     ids = forget_set(pd.read_parquet(arguments.forget_sets), size, seed)
     limits = read_csv(arguments.thresholds).iloc[0]
@@ -80,22 +83,23 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
         unseen=rows_of(unseen, device),
         seed=seed,
     )
-    values = dict(settings.unlearners[label])
-    method, stop = values.pop("method"), values.pop("stop")
+    plan = unlearners.plan(label, settings.unlearners[label])
+    learning_rate = plan.learning_rate or settings.learning_rate
     torch.manual_seed(seed)
     start = time.perf_counter()
     outcome = unlearn(
         model,
         request,
-        method,
-        unlearners.settings_of(method, label, values),
-        StopRule(stop, settings.stop_metrics, settings.ngram),
-        learning_rate=settings.learning_rate,
+        plan.method,
+        plan.settings,
+        StopRule(plan.stop, settings.stop_metrics, settings.ngram),
+        learning_rate=learning_rate,
         micro_batch=settings.micro_batch,
         max_epochs=settings.max_epochs,
         precision=settings.precision,
         checkpointing=settings.checkpointing,
         offload=settings.offload,
+        retain=plan.retain,
         label=f"{arguments.name} {size} {label} seed {seed}",
     )
     seconds = time.perf_counter() - start
@@ -107,7 +111,7 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
     record = keys | {
         "status": outcome.status,
         "epochs": len(outcome.phases),
-        "learning_rate": settings.learning_rate,
+        "learning_rate": learning_rate,
         "phase_epochs": phase_lengths(outcome.phases),
         "arithmetic_applied": "arithmetic" in outcome.phases,
         "mean_ma": float(last.mean()),
@@ -123,7 +127,10 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
         "processes": sharding.processes(),
     }
     record |= arithmetic()
-    save = partial(model.save_pretrained, state_dict=sharding.whole_weights(model))
+    if adapter is not None:
+        save = partial(save_merged, adapter)
+    else:
+        save = partial(model.save_pretrained, state_dict=sharding.whole_weights(model))
     return Made({"history": history, "run": pd.DataFrame([record])}, save)
 
 

@@ -1,6 +1,10 @@
 """Fixtures that several test files share."""
 
+import fcntl
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,25 +16,51 @@ from unlearning.figures import FIGURES
 ROWS = ("sequences", "memorization", "membership", "history")
 TABLES = (
     "per_run", "gains", "utility", "solution_space", "candidates", "cost", "attack_suite",
+    "trust",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory) -> Path:
-    """A copy of the project in which the smoke experiment has run undisturbed."""
-    folder = copy_project(tmp_path_factory.mktemp("smoke"))
-    done = snakemake(folder, "--configfile", SMOKE)
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder once for all test processes of a session: the first to ask makes it."""
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent  # what all workers have in common
+
+    def folder_of(name: str, make: Callable[[Path], None]) -> Path:
+        with (home / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (made := home / f"{name}.made").exists():
+                shutil.rmtree(home / name, ignore_errors=True)  # left by one that failed
+                make(home / name)
+                made.touch()
+        return home / name
+
+    return folder_of
+
+
+def run_smoke(folder: Path) -> None:
+    """The smoke experiment, undisturbed, in a copy of the project."""
+    done = snakemake(copy_project(folder), "--configfile", SMOKE)
     assert done.returncode == 0, done.stdout[-5000:]
-    return folder
+
+
+def run_small(folder: Path) -> None:
+    """The small experiment, all its cells in one job, in a copy of the project."""
+    done = snakemake(copy_project(folder), "--configfile", write_small(folder, []))
+    assert done.returncode == 0, done.stdout[-5000:]
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory) -> Path:
-    """A copy of the project in which the small experiment has run, all its cells in one job."""
-    folder = copy_project(tmp_path_factory.mktemp("small"))
-    done = snakemake(folder, "--configfile", write_small(folder, []))
-    assert done.returncode == 0, done.stdout[-5000:]
-    return folder
+def smoke(once) -> Path:
+    """A copy of the project in which the smoke experiment has run; one file's tests edit it."""
+    return once("smoke", run_smoke)
+
+
+@pytest.fixture(scope="session")
+def small(once) -> Path:
+    """A copy of the project in which the small experiment has run; to be read alone."""
+    return once("small", run_small)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +85,7 @@ def analysis(tmp_path_factory, drawn_from) -> Path:
     shape = Shape(models=("small",), effects=effects, seeds=(0, 1), sizes=(4, 8), items=10)
     paths = write(home, make(shape))
     models = json.dumps({"models": ["small"]})
-    attacks = {"relearning": {}, "quantization": {}, "learned_attacker": {"repeats": 1}}
+    attacks = {"relearning": {}, "quantization": {}, "learned_attacker": {"repeats": 2}}
     analyse(
         "analyse_attacks",
         **{name: paths[name] for name in ("membership", "values", "thresholds")},

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from unlearning.attacks.token_level_attacker import TOKEN_PROFILE
 from unlearning.jobs.files import write_csv, write_parquet
 from unlearning.memorization.forgetting import thresholds
 
@@ -113,7 +114,7 @@ def make(shape: Shape | None = None, seed: int = 0) -> dict[str, pd.DataFrame]:
                     changed = _changed_items(items, effect, rng)
                     if lost:
                         lost_scores = ["ma", "el", "loss", "min_k", "min_k_plus_plus"]
-                        after[[*lost_scores, "suffix_loss"]] = np.nan
+                        after[[*lost_scores, "suffix_loss", *TOKEN_PROFILE]] = np.nan
                         changed["value"] = np.nan
                     scores.append(_keyed(after, part, keys, label))
                     utility.append(changed.assign(**keys, unlearner=label))
@@ -136,7 +137,7 @@ def make(shape: Shape | None = None, seed: int = 0) -> dict[str, pd.DataFrame]:
     scores = pd.concat(scores, ignore_index=True)
     memorization = [*KEYS, "sequence_id", "split", "ma", "el", "loss", "verbatim_run"]
     membership = [*KEYS, "sequence_id", "split", "half", "ma", "el", "loss", "min_k"]
-    membership += ["min_k_plus_plus", "extracted", "suffix_loss", "verbatim_run"]
+    membership += ["min_k_plus_plus", "extracted", "suffix_loss", "verbatim_run", *TOKEN_PROFILE]
     return {
         "sequences": sequences,
         "forget_sets": forget_sets,
@@ -178,6 +179,8 @@ def _sequences(shape: Shape, rng: np.random.Generator) -> pd.DataFrame:
 def _scores(ma: np.ndarray, loss: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """The columns of a model's scores; the other scores follow MA and loss."""
     ma = np.clip(np.round(ma * STEPS), 0, STEPS) / STEPS
+    # a source of its own, so that one more column leaves the others as they are
+    tokens = np.random.default_rng(len(ma))
     return {
         "ma": ma,
         "el": np.clip(ma - 0.45 + rng.normal(0, 0.02, len(ma)), 0, 1),
@@ -187,6 +190,7 @@ def _scores(ma: np.ndarray, loss: np.ndarray, rng: np.random.Generator) -> dict[
         "min_k_plus_plus": -loss + 2 + rng.normal(0, 0.3, len(ma)),
         "extracted": ma > 0.9,
         "suffix_loss": loss + rng.normal(0, 0.2, len(ma)),
+        **{name: tokens.normal(0, 1, len(ma)) for name in TOKEN_PROFILE},
     }
 
 

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import collect
 from synthetic_results import Effect, Shape, make
 from unlearning import attacks
 from unlearning.analysis.attack_effects import (
@@ -17,6 +18,7 @@ from unlearning.analysis.attack_effects import (
     METRICS,
     RUN_COLUMNS,
     WAY,
+    division_error,
     effects,
     exposed,
     learned_success,
@@ -25,7 +27,10 @@ from unlearning.analysis.attack_effects import (
     suite_table,
 )
 from unlearning.analysis.rows import ALL, TableJob
-from unlearning.attacks.learned_attacker import FEATURES, folds_of, log_odds
+from unlearning.analysis.trust import SIGNS, area, trust_table
+from unlearning.attacks import token_level_attacker
+from unlearning.attacks.cross_fitting import folds_of, log_odds
+from unlearning.attacks.learned_attacker import FEATURES
 from unlearning.jobs.errors import InputError
 from unlearning.settings.analysis import AttackSettings
 from unlearning.statistics import mean_interval, paired_difference, resample_indices
@@ -123,6 +128,44 @@ def test_the_learned_attacker_finds_both_directions_and_nothing_in_nothing(runs)
     assert auc(runs, "learned_attacker", "with_original", "log_odds")["control"] > 0.9
 
 
+def test_the_interval_contains_how_far_the_divisions_alone_move_the_result(tables):
+    """The jackknife over one seed's divisions against many seeds' results, and the quadrature."""
+    run = (tables["membership"][["model", "forget_size", "seed"]] == ["small", 16, 0]).all(axis=1)
+    table = tables["membership"][run & tables["membership"]["unlearner"].isin(["ta", "original"])]
+    scores = [
+        scored(table, {"learned_attacker": {"repeats": 6, "permuted": False, "seed": seed}})
+        for seed in range(30)
+    ]
+    scores = [part[part["unlearner"] == "ta"] for part in scores]
+    scores = [part[part["variant"] == "black_box"] for part in scores]
+    areas, errors = [], []
+    for part in scores:
+        sides = [part[part["split"] == split] for split in ("forget", "unseen")]
+        np.testing.assert_allclose(
+            sides[0]["value"], np.stack([*sides[0]["draws"]]).mean(axis=1), atol=1e-5
+        )
+        draws = [np.stack([*side["draws"]]).astype(float) for side in sides]
+        labels = np.repeat([1, 0], [len(side) for side in sides])
+        areas.append(roc_auc_score(labels, np.concatenate([s["value"] for s in sides])))
+        errors.append(division_error(*draws)[METRICS.index("auc")])
+        left_out = [
+            roc_auc_score(
+                labels, np.concatenate([np.delete(d, r, axis=1).mean(axis=1) for d in draws])
+            )
+            for r in range(6)
+        ]
+        assert errors[-1] == pytest.approx(np.sqrt(5 * np.var(left_out)), abs=1e-9)
+    caused = np.std(areas, ddof=1)
+    assert caused > 0.005
+    assert 0.6 < np.sqrt(np.mean(np.square(errors))) / caused < 1.7
+    whole = effects(scores[0], QUICK).set_index("metric").loc["auc"]
+    own = effects(scores[0].drop(columns="draws"), QUICK).set_index("metric").loc["auc"]
+    assert whole["value"] == own["value"]
+    for end in ("low", "high"):
+        expected = np.hypot(own[end] - own["value"], 1.959964 * errors[0])
+        assert abs(whole[end] - whole["value"]) == pytest.approx(expected, abs=1e-6)
+
+
 def test_members_on_both_sides_of_the_unseen_are_found():
     """Half still memorized, half over-forgotten: no direction of any score tells them apart."""
     effect = {"ta": SHAPE.effects["ta"]}
@@ -132,10 +175,34 @@ def test_members_on_both_sides_of_the_unseen_are_found():
     members = (table["split"] == "forget").to_numpy()
     for name in FEATURES:
         table[name] = rng.normal(size=len(table))
-    side = 5.0 * np.where(np.arange(members.sum()) % 2, 1, -1)
+    side = 6.0 * np.where(np.arange(members.sum()) % 2, 1, -1)
     table.loc[members, "loss"] = side + rng.normal(size=members.sum())
     found = effects(scored(table, {"learned_attacker": None}), QUICK)
     assert auc(found, "learned_attacker", "black_box", "log_odds").min() > 0.95
+
+
+def test_an_unnatural_shape_of_the_tokens_is_found_where_every_average_is_as_unseen():
+    effect = {"ta": SHAPE.effects["ta"]}
+    table = make(Shape(models=("small",), sizes=(16,), seeds=(0, 1, 2, 3), effects=effect, items=2))
+    table = table["membership"].copy()
+    rng = np.random.default_rng(4)
+    for name in token_level_attacker.FEATURES:
+        table[name] = rng.normal(size=len(table))
+    unnatural = (table["split"] == "forget") & (table["unlearner"] == "ta")
+    table.loc[unnatural, ["log_prob_min", "log_prob_q10"]] -= 3.0
+    table.loc[unnatural, ["log_prob_q90", "entropy"]] += 3.0
+    blocks = {"learned_attacker": None, "token_level_attacker": None}
+    found = effects(scored(table, blocks), QUICK)
+    averages = auc(found, "learned_attacker", "black_box", "log_odds")
+    shapes = auc(found, "token_level_attacker", "black_box", "log_odds")
+    assert 0.25 < averages["ta"] < 0.75
+    assert shapes["ta"] > 0.95
+    assert 0.25 < shapes["control"] < 0.75
+    assert 0.25 < auc(found, "token_level_attacker", "black_box_permuted", "log_odds")["ta"] < 0.75
+
+
+def test_every_score_that_a_learned_attacker_looks_at_is_collected():
+    assert set(token_level_attacker.FEATURES) <= set(collect.MEMBERSHIP)
 
 
 def test_a_sequence_is_judged_by_fits_that_have_not_seen_it():
@@ -336,6 +403,64 @@ def test_the_learned_attacker_stands_beside_the_single_scores(runs):
     assert set(found["metric"]) == {"auc"}
     row = found[(found["score"] == "learned_black_box") & (found["unlearner"] == "sga")].iloc[0]
     assert row["value"] > 0.9
+
+
+# --- trust in the measures ------------------------------------------------------------------------
+
+
+def test_a_measure_is_trusted_as_far_as_it_was_made_to_be():
+    """Two models; one score tells them apart, one by half, one not; relearning brings a quarter."""
+    rng = np.random.default_rng(0)
+    keys = {"model": "small", "forget_size": 8, "seed": 0, "split": "forget", "half": ""}
+    names = [f"p{i}" for i in range(8)]
+    parts = []
+    for unlearner, gap in (("original", 0.4), ("control", 0.0), ("ga", 0.1)):
+        part = pd.DataFrame({"sequence_id": names, "unlearner": unlearner, **keys})
+        for name in SIGNS:
+            part[name] = rng.normal(size=8)
+        part["ma"] = 0.4 + gap + np.linspace(0, 0.1, 8)
+        part["loss"] = 3.0 - 5 * gap + np.linspace(0, 0.1, 8)
+        part["el"] = np.where(np.arange(8) < 4, gap, 0.0)
+        part["entropy"] = 2.0
+        parts.append(part)
+    membership = pd.concat(parts, ignore_index=True)
+    rises = {"original": 0.5, "control": 0.02, "ga": 0.12}
+    moved = [
+        {"sequence_id": name, "unlearner": label, "attack": "relearning", "variant": "3_steps"}
+        | {"measure": measure, "value": rise, **keys}
+        for label, rise in rises.items()
+        for measure in ("ma_rise", "loss_fall")
+        for name in names
+    ]
+    likelier = [
+        {"sequence_id": name, "unlearner": label, "attack": "neighbour", "variant": "own_rewrites"}
+        | {"measure": "excess", "value": value + i / 100, **keys}
+        for label, value in (("original", 2.0), ("control", 0.0))
+        for i, name in enumerate(names)
+    ]
+    table = trust_table(membership, pd.DataFrame(moved + likelier), TableJob())
+    table = table.set_index(["attack", "score"])
+    faithful = table["faithfulness"]
+    assert faithful["", "ma"] == faithful["", "loss"] == faithful["neighbour", "excess"] == 1
+    assert faithful["", "el"] == 0.75  # half of the sequences are told, the others are ties
+    assert faithful["", "entropy"] == 0.5
+    assert faithful.is_monotonic_decreasing
+    assert table.loc[("", "ma"), "relearning"] == pytest.approx(0.1 / 0.4)
+    assert table.loc[("", "loss"), "relearning"] == pytest.approx(0.1 / 2.0)
+    assert table["quantization"].isna().all()
+    assert table.loc[("neighbour", "excess"), "relearning_n":].isna().all()
+    alone = membership[membership["unlearner"] != "control"]
+    assert trust_table(alone, pd.DataFrame(moved), TableJob()).empty
+
+
+def test_the_area_of_trust_is_scikit_learn_s(tables):
+    run = tables["membership"].query("model == 'small' and forget_size == 16 and seed == 0")
+    run = run[run["split"] == "forget"]
+    saw, never = (run.loc[run["unlearner"] == u, "ma"] for u in ("original", "control"))
+    labels = np.repeat([1, 0], [len(saw), len(never)])
+    assert area(saw.to_numpy(), never.to_numpy()) == pytest.approx(
+        roc_auc_score(labels, np.concatenate([saw, never]))
+    )
 
 
 # --- the most exposed -----------------------------------------------------------------------------

@@ -1,8 +1,12 @@
 """Attacks on models: against slow definitions, and where what they must find is known."""
 
 import copy
+import functools
 import itertools
 import math
+import zlib
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -10,6 +14,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     BertConfig,
@@ -27,13 +33,24 @@ from transformers import (
 import reference_memorization as reference
 from unlearning import attacks
 from unlearning.attacks import (
+    gradient_norm,
     neighbour,
     prefix_perturbation,
     quantization,
+    reference_observer,
     relearning,
     sampling,
+    zlib_calibrated,
 )
-from unlearning.attacks.target import COLUMNS, Target, TargetSettings, attack_model, keyed, sampled
+from unlearning.attacks.target import (
+    COLUMNS,
+    Knowledge,
+    Target,
+    TargetSettings,
+    attack_model,
+    keyed,
+    sampled,
+)
 from unlearning.jobs.errors import InputError
 from unlearning.memorization.scoring import score_tokens
 from unlearning.unlearners.learner import Learner
@@ -66,17 +83,41 @@ def texts(count: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, VOCABULARY, (count, LENGTH)))
 
 
-FORGET, UNSEEN = texts(8, 1), texts(24, 2)
+FORGET, UNSEEN, THRESHOLD, BACKGROUND = texts(8, 1), texts(24, 2), texts(12, 5), texts(40, 6)
+NAMES = [f"{kind}{i}" for kind, n in (("f", 8), ("u", 24), ("t", 12)) for i in range(n)]
+BESIDE = TemporaryDirectory()
+
+
+@functools.cache
+def tokenizer() -> Path:
+    """Folder of a tokenizer over words w0 w1 ..."""
+    words = {f"w{i}": i for i in range(VOCABULARY)}
+    made = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    folder = Path(BESIDE.name, "tokenizer")
+    PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(folder)
+    return folder
+
+
+def knowledge(control: Path | None = None) -> Knowledge:
+    """Unseen rows that are no candidates, other text, and perhaps a control."""
+    half = ["attack" if name[0] == "u" else "threshold" * (name[0] == "t") for name in NAMES]
+    rows = [*torch.cat([FORGET, UNSEEN, THRESHOLD]).numpy()]
+    table = pd.DataFrame({"sequence_id": NAMES, "half": half, "tokens": rows})
+    text = Path(BESIDE.name, "background.npy")
+    np.save(text, BACKGROUND.numpy().astype(np.int32))
+    return Knowledge(table, torch.device("cpu"), text, control)
 
 
 def target(model, *, learning_rate: float = 3e-3, which: dict | None = None, **options) -> Target:
+    options = {"tokenizer": tokenizer(), "knowledge": knowledge()} | options
     shared = TargetSettings(
         attacks=ALL if which is None else which,
         suffix=SUFFIX,
         learning_rate=learning_rate,
         micro_batch=3,
     )
-    ids = [f"f{i}" for i in range(len(FORGET))] + [f"u{i}" for i in range(len(UNSEEN))]
+    ids = NAMES[: len(FORGET) + len(UNSEEN)]
     forget = np.arange(len(ids)) < len(FORGET)
     return Target(model, ids, torch.cat([FORGET, UNSEEN]), forget, shared, **options)
 
@@ -141,7 +182,7 @@ def test_what_was_only_hidden_is_relearned_and_the_control_has_nothing_to_relear
             loud = model.transformer.wte.weight[0]
             model.transformer.ln_f.bias += 9 * loud / loud.norm() ** 2
         assert score_tokens(model, FORGET).ma.mean() < 0.3
-        options = {"relearning": {"steps": 20, "learning_rate": 1e-3}}
+        options = {"relearning": {"steps": [20], "texts": ["own"], "learning_rate": 1e-3}}
         means = split_means(attack_model(target(model, which=options))).loc["relearning", "ma_rise"]
         gaps[name] = means["forget"] - means["unseen"]
     assert gaps["hidden"] > 0.3
@@ -163,11 +204,67 @@ def test_rounding_undoes_a_change_smaller_than_half_a_level(memorizing):
             # the largest weight of a channel sets its scale and stays
             step = 0.45 * scale * weight.grad.sign()
             weight += torch.where(weight.abs() > 6.9 * scale, 0.0, step)
-    found = quantization.attack(target(hidden), quantization.Settings(bits=(4,)))
+    found = quantization.attack(target(hidden), quantization.Settings(schemes=("int4",)))
     after = found[found["measure"] == "ma"]["value"].to_numpy()
     expected = score_tokens(rounded, target(rounded).tokens).ma
     np.testing.assert_allclose(after, expected, atol=1e-9)
     assert found[found["measure"] == "ma_rise"]["value"][:8].mean() > 0.3
+
+
+@pytest.fixture(scope="module")
+def sibling(tmp_path_factory):
+    """Folder of another model that never saw the forget set: an observer's reference."""
+    folder = tmp_path_factory.mktemp("sibling")
+    trained(torch.cat([texts(8, 7), texts(8, 3)])).save_pretrained(folder)
+    return folder
+
+
+def test_stricter_attacks_find_what_is_known_by_heart_and_are_at_chance_on_the_control(
+    memorizing, control, sibling
+):
+    which = {"zlib_calibrated": {}, "gradient_norm": {}, "reference_observer": {}}
+    found, nothing = (
+        attack_model(target(model, which=which, knowledge=knowledge(sibling)))
+        for model in (memorizing, control)
+    )
+    measures = {
+        "zlib_calibrated": ["log_likelihood", "log_likelihood_two_sided"],
+        "gradient_norm": ["flatness", "flatness_two_sided"],
+        "reference_observer": [
+            "log_odds",
+            "difference",
+            "difference_two_sided",
+            "hard_log_prob",
+            "hard_hits",
+        ],
+    }
+    for attack, name in ((a, m) for a, names in measures.items() for m in names):
+        areas = []
+        for rows in (found, nothing):
+            rows = rows[(rows["attack"] == attack) & (rows["measure"] == name)]
+            areas.append(roc_auc_score(rows["sequence_id"].str.startswith("f"), rows["value"]))
+        assert areas[0] > 0.95, (attack, name, areas)
+        assert 0.2 < areas[1] < 0.8, (attack, name, areas)
+
+
+def test_other_text_brings_back_what_was_only_hidden_too_and_the_control_has_nothing(
+    memorizing, control
+):
+    gaps = {}
+    for name, model in (("hidden", memorizing), ("control", control)):
+        model = copy.deepcopy(model)
+        with torch.no_grad():
+            loud = model.transformer.wte.weight[0]
+            model.transformer.ln_f.bias += 9 * loud / loud.norm() ** 2
+        block = {"steps": [3], "learning_rate": 1e-3, "texts": ["background", "unseen"]}
+        rows = attack_model(target(model, which={"relearning": block}))
+        rows = rows[rows["measure"] == "ma_rise"]
+        forget = rows["sequence_id"].str.startswith("f")
+        means = rows.groupby(["variant", forget])["value"].mean().unstack()
+        gaps[name] = means[True] - means[False]
+    assert set(gaps["hidden"].index) == {"background_3_steps", "unseen_3_steps"}
+    assert (gaps["hidden"] > 0.2).all()
+    assert (gaps["control"].abs() < 0.1).all()
 
 
 # --- slow definitions -------------------------------------------------------------------------
@@ -231,6 +328,127 @@ def test_rounding_is_to_the_nearest_level_channel_by_channel(channel):
             assert min(abs(level - new) for level in levels) < 1e-6
 
 
+def test_group_rounding_has_a_scale_and_a_zero_point_per_group_of_inputs():
+    torch.manual_seed(0)
+    weight = torch.randn(5, 11) + torch.linspace(-2, 2, 5)[:, None]
+    weight[3, 4:8] = 0
+    for bits in (4, 8):
+        found = quantization.quantized(weight, f"int{bits}_g4", 0)
+        transposed = quantization.quantized(weight.T.contiguous(), f"int{bits}_g4", 1)
+        assert torch.equal(found, transposed.T)
+        for row in range(5):
+            for start in (0, 4, 8):
+                group = weight[row, start : start + 4].tolist()
+                low, high = min(*group, 0.0), max(*group, 0.0)
+                scale = (high - low) / (2**bits - 1) or 1.0
+                zero = round(-low / scale)
+                levels = [(level - zero) * scale for level in range(2**bits)]
+                for value, new in zip(group, found[row, start : start + 4].tolist(), strict=True):
+                    assert abs(new - value) <= min(abs(x - value) for x in levels) + 1e-5
+                    assert min(abs(x - new) for x in levels) < 1e-5
+
+
+def test_normal_float_is_the_nearest_published_level_in_groups_of_memory():
+    torch.manual_seed(0)
+    weight = torch.randn(6, 5)
+    weight[0] = 0
+    found = quantization.quantized(weight, "nf4_g4", 0).flatten().tolist()
+    flat = weight.flatten().tolist()
+    for start in range(0, 30, 4):
+        group = flat[start : start + 4]
+        largest = max(map(abs, group))
+        for value, new in zip(group, found[start : start + 4], strict=True):
+            nearest = min(quantization.NF4_LEVELS, key=lambda x: abs(x * largest - value))
+            assert new == pytest.approx(nearest * largest, abs=1e-6)
+    transposed = quantization.quantized(weight.T.contiguous(), "nf4_g4", 1)
+    assert transposed.T.flatten().tolist() == found
+    assert torch.equal(
+        quantization.quantized(weight, "nf4", 0), quantization.quantized(weight, "nf4_g64", 0)
+    )
+
+
+def test_the_normal_float_levels_are_quantiles_of_the_normal_distribution():
+    """QLoRA, equation 4 and its release: 8 + 1 levels up, 8 down, zero shared, largest 1."""
+    offset = (1 - 1 / 32 + 1 - 1 / 30) / 2
+    up = norm.ppf(np.linspace(offset, 0.5, 9)[:-1])
+    down = -norm.ppf(np.linspace(offset, 0.5, 8)[:-1])
+    levels = np.sort([*up, *down, 0.0])
+    np.testing.assert_allclose(quantization.NF4_LEVELS, levels / levels.max(), atol=2e-6)
+
+
+@pytest.mark.parametrize("make", [neo, gpt2, llama])
+def test_gradient_norms_are_those_of_one_backward_pass_per_sequence(make):
+    model = make()
+    found = gradient_norm.gradient_norms(model, torch.cat([FORGET, UNSEEN]), 3)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    weights = [weight for weight, _ in quantization.block_matrices(model)]
+    for i in (0, 2, 7, 31):
+        row = torch.cat([FORGET, UNSEEN])[i : i + 1]
+        model.zero_grad()
+        model(input_ids=row, labels=row).loss.backward()
+        expected = math.sqrt(sum(float(weight.grad.square().sum()) for weight in weights))
+        assert found[i] == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_likelihood_per_byte_is_that_of_the_compressed_text(memorizing):
+    found = zlib_calibrated.attack(target(memorizing), zlib_calibrated.Settings())
+    found = found.set_index(["measure", "sequence_id"])["value"]
+
+    def per_byte(row):
+        text = " ".join(f"w{token}" for token in row)
+        return -reference.loss(memorizing, row) * (LENGTH - 1) / len(zlib.compress(text.encode()))
+
+    centre = np.median([per_byte(row) for row in THRESHOLD.tolist()])
+    for i in (0, 5):
+        own = per_byte(FORGET[i].tolist())
+        assert found["log_likelihood", f"f{i}"] == pytest.approx(own, abs=1e-4)
+        distance = found["log_likelihood_two_sided", f"f{i}"]
+        assert distance == pytest.approx(abs(own - centre), abs=1e-4)
+
+
+def test_an_observer_compares_token_by_token(memorizing, control):
+    mine, theirs = (score_tokens(model, UNSEEN, moments=False) for model in (memorizing, control))
+    found = reference_observer.compared(mine, theirs, 0.25)
+    for i in (0, 9):
+        pairs = sorted(
+            zip(theirs.log_probs[i].tolist(), mine.log_probs[i].tolist(), mine.hits[i], strict=True)
+        )
+        other, own, hits = zip(*pairs, strict=True)
+        assert found["difference"][i] == pytest.approx(np.mean(own) - np.mean(other), abs=1e-5)
+        assert found["hard_log_prob"][i] == pytest.approx(np.mean(own[:3]), abs=1e-5)
+        assert found["hard_hits"][i] == np.mean(hits[:3])
+        assert found["disorder"][i] == pytest.approx(1 - np.corrcoef(own, other)[0, 1], abs=1e-5)
+    same = reference_observer.compared(theirs, theirs, 0.25)
+    assert (same["difference"] == 0).all()
+    np.testing.assert_allclose(same["disorder"], 0, atol=1e-6)
+
+
+def test_without_a_reference_the_observer_has_nothing_to_say(memorizing):
+    observed = reference_observer.attack(target(memorizing), reference_observer.Settings())
+    assert observed.empty
+
+
+def test_a_named_reference_takes_the_place_of_the_control(memorizing, sibling, tmp_path):
+    named = reference_observer.Settings(reference=str(sibling))
+    own = reference_observer.Settings()
+    first = reference_observer.attack(target(memorizing), named)
+    again = reference_observer.attack(target(memorizing, knowledge=knowledge(sibling)), own)
+    pd.testing.assert_frame_equal(first, again, check_exact=True)
+    nowhere = reference_observer.Settings(reference=str(tmp_path))
+    with pytest.raises(InputError, match="no model can be loaded"):
+        reference_observer.attack(target(memorizing), nowhere)
+
+
+def test_an_observed_model_that_diverged_gives_nan(memorizing, sibling):
+    model = copy.deepcopy(memorizing)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(torch.nan)
+    attacked = target(model, knowledge=knowledge(sibling))
+    found = reference_observer.attack(attacked, reference_observer.Settings())
+    assert len(found) == 9 * len(attacked.ids)
+    assert found["value"].isna().all()
+
+
 @pytest.mark.parametrize("make", [neo, gpt2, llama])
 def test_all_matrices_of_the_blocks_are_rounded_and_nothing_else(make):
     model = make()
@@ -239,7 +457,7 @@ def test_all_matrices_of_the_blocks_are_rounded_and_nothing_else(make):
     names = {name for name, weight in model.named_parameters() if id(weight) in rounded}
     assert body - names == {n for n in body if any(k in n for k in ("wte", "wpe", "embed", "head"))}
     before = score_tokens(model, FORGET)
-    fine = quantization.attack(target(model), quantization.Settings(bits=(16,)))
+    fine = quantization.attack(target(model), quantization.Settings(schemes=("int16",)))
     loss = fine[fine["measure"] == "loss_fall"]["value"]
     assert loss.abs().max() < 1e-3
     np.testing.assert_array_equal(score_tokens(model, FORGET).log_probs, before.log_probs)
@@ -247,7 +465,7 @@ def test_all_matrices_of_the_blocks_are_rounded_and_nothing_else(make):
 
 def test_relearning_is_descent_on_the_others_and_puts_the_weights_back(memorizing):
     model = copy.deepcopy(memorizing)
-    options = relearning.Settings(steps=3, folds=4, seed=5)
+    options = relearning.Settings(steps=(3,), texts=("own",), folds=4, seed=5)
     attacked = target(model)
     found = relearning.attack(attacked, options)
     ma = found[found["measure"] == "ma"].set_index("sequence_id")["value"]
@@ -271,10 +489,48 @@ def test_relearning_is_descent_on_the_others_and_puts_the_weights_back(memorizin
         assert torch.equal(left, right)
 
 
+def test_numbers_of_steps_along_one_training_are_those_of_separate_ones(memorizing):
+    model = copy.deepcopy(memorizing)
+    along = relearning.attack(target(model), relearning.Settings(steps=(4, 1)))
+    assert list(dict.fromkeys(along["variant"])) == [
+        "4_steps", "1_steps", "unseen_4_steps", "unseen_1_steps", "background_4_steps",
+        "background_1_steps",
+    ]  # fmt: skip
+    for text, prefix in (("own", ""), ("unseen", "unseen_"), ("background", "background_")):
+        for steps in (1, 4):
+            options = relearning.Settings(steps=(steps,), texts=(text,))
+            alone = relearning.attack(target(model), options)
+            same = along[along["variant"] == f"{prefix}{steps}_steps"].reset_index(drop=True)
+            pd.testing.assert_frame_equal(same, alone, check_exact=True)
+
+
+def test_relearning_on_other_text_is_descent_on_rows_of_it(memorizing):
+    options = relearning.Settings(steps=(2,), texts=("background",), seed=5)
+    found = relearning.attack(target(memorizing), options)
+    ma = found[found["measure"] == "ma"].set_index("sequence_id")["value"]
+    generator = np.random.default_rng([5, *b"background"])
+    other = copy.deepcopy(memorizing)
+    adam = torch.optim.Adam(other.parameters(), lr=3e-3, betas=(0.9, 0.98))
+    for _ in range(2):
+        rows = BACKGROUND[np.sort(generator.choice(40, 4, replace=False))]
+        adam.zero_grad()
+        other(input_ids=rows, labels=rows).loss.backward()
+        adam.step()
+    for name, row in (("f3", FORGET[3]), ("u7", UNSEEN[7])):
+        assert ma[name] == pytest.approx(reference.accuracy(other, row.tolist()))
+
+
+def test_a_text_that_is_not_there_is_left_out(memorizing):
+    options = relearning.Settings(steps=(1,))
+    found = relearning.attack(target(memorizing, knowledge=None), options)
+    assert set(found["variant"]) == {"1_steps"}
+
+
 def test_a_set_of_one_sequence_has_no_rest_to_relearn():
     attacked = target(neo())
     attacked.forget[1:] = False
-    assert relearning.attack(attacked, relearning.Settings(steps=1))["value"].isna().all()
+    options = relearning.Settings(steps=(1,), texts=("own",))
+    assert relearning.attack(attacked, options)["value"].isna().all()
 
 
 @settings(max_examples=60, deadline=None)
@@ -463,7 +719,7 @@ def test_attacking_twice_gives_the_same_and_leaves_the_model_as_it_was(memorizin
     first, second = (attack_model(target(memorizing)) for _ in range(2))
     pd.testing.assert_frame_equal(first, second, check_exact=True)
     kept = attack_model(target(memorizing), per_forget_set=False)
-    assert set(kept["attack"]) == set(ALL) - {"relearning"}
+    assert set(kept["attack"]) == set(ALL) - {"relearning", "reference_observer"}
 
 
 def test_rows_are_keyed_by_run_and_split():
@@ -492,8 +748,11 @@ def test_rows_are_keyed_by_run_and_split():
         ("membership", {}, "no attack 'membership'"),
         ("sampling", {"trys": 3}, r"attacks.sampling: unknown key 'trys'; did you mean 'tries'\?"),
         ("sampling", {"tries": 2, "needed": 3}, "needed 3 is more than tries 2"),
-        ("quantization", {"bits": [1]}, "attacks.quantization: bits"),
+        ("quantization", {"schemes": ["int1"]}, "attacks.quantization: schemes"),
+        ("quantization", {"schemes": ["nf3"]}, "attacks.quantization: schemes"),
         ("relearning", {"folds": 1}, "attacks.relearning: folds"),
+        ("relearning", {"texts": ["mine"]}, "attacks.relearning: texts"),
+        ("reference_observer", {"hard": 0}, "attacks.reference_observer: hard"),
         ("prefix_perturbation", {"variants": ["upside down"]}, "prefix_perturbation: variants"),
         ("neighbour", {"share": 0}, "attacks.neighbour: share"),
     ],
@@ -507,7 +766,7 @@ def test_wrong_settings_get_one_line(name, values, message):
 def test_a_masked_model_that_is_none_is_named(memorizing, tmp_path):
     options = neighbour.Settings(masked_model=str(tmp_path))
     with pytest.raises(InputError, match="give the model's tokenizer"):
-        neighbour.attack(target(memorizing), options)
+        neighbour.attack(target(memorizing, tokenizer=None), options)
     with pytest.raises(InputError, match="cannot be loaded"):
         neighbour.attack(target(memorizing, tokenizer=tmp_path), options)
     named = neighbour.Settings(masked_model="owner/name")

@@ -29,7 +29,7 @@ from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import write_json
 from unlearning.settings import build
 from unlearning.settings.analysis import AttackSettings, SolutionSettings
-from unlearning.statistics import RESAMPLES, Interval
+from unlearning.statistics import RESAMPLES, WITNESSES, Interval
 
 MODELS = ("small", "large")
 SETTINGS = build({"models": list(MODELS)}, ClaimSettings, "test")
@@ -373,6 +373,10 @@ def test_fewer_than_four_draws_make_nothing_sure(n):
     row = decide(sga={"outliers": [0.0] * 4, "attack": [0.5] * 4, "utility": [0.5] * 4})
     assert not row["sure_feasible"]
     assert np.isnan([row["utility_low"], row["utility_high"]]).all()
+
+
+def test_the_rule_says_how_many_draws_it_needs():
+    assert f"fewer than {('two', 'three', 'four', 'five')[WITNESSES - 2]} draws" in RULE.rule()
 
 
 def test_a_mean_at_its_limit_keeps_it_whatever_the_rounding():

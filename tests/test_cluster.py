@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 import slurm_cluster
-from running import ROOT, copy_project, environment, same_results, snakemake, write_small
+from running import (
+    ROOT,
+    SMOKE,
+    copy_project,
+    environment,
+    same_results,
+    snakemake,
+    write_small,
+)
 from slurm_cluster import wait_for
 
 PATIENCE = 900  # seconds; a busy machine is no failure
@@ -33,6 +41,51 @@ def test_one_job_per_cell_gives_the_tables_of_one_job_for_all(small, tmp_path):
     assert done.returncode == 0, done.stdout[-5000:]
     assert done.stdout.count("rule unlearn:") == 4
     same_results(small / "results/small", folder / "results/small")
+
+
+@pytest.fixture
+def failing(tmp_path) -> Callable[..., int]:
+    """How often a job that fails is tried by a Snakemake with such options."""
+    folder = copy_project(tmp_path)
+    (folder / "scripts/pretrain.py").write_text(
+        "import unlearning.jobs.files\nopen('tries', 'a').write('x')\nraise SystemExit(1)"
+    )
+    (folder / "results/smoke/corpus").mkdir(parents=True)
+    (folder / "results/smoke/sequences.parquet").touch()
+
+    def tries(*arguments: str) -> int:
+        (folder / "tries").write_text("")
+        options = ["--configfile", SMOKE, "--allowed-rules", "pretrain", "--cores", "1"]
+        done = snakemake(folder, *options, *arguments)
+        assert done.returncode != 0
+        assert "Error in rule pretrain" in done.stdout, done.stdout
+        return len((folder / "tries").read_text())
+
+    return tries
+
+
+INSIDE = (
+    *("--mode", "remote", "--force", "--retries", "0", "--nolock", "--ignore-incomplete"),
+    *("--target-jobs", "pretrain:role=models,model=tiny"),
+)
+"""What a job of a cluster calls Snakemake with, in its own allocation."""
+
+
+def test_a_job_is_tried_again_by_the_run_and_not_inside_its_own_allocation(failing):
+    assert failing("results/smoke/models/tiny") == 2
+    assert failing(*INSIDE) == 1
+
+
+def test_an_edit_during_a_run_leaves_what_the_run_was_planned_with(failing, tmp_path):
+    failing("results/smoke/models/tiny")
+    listing = next((tmp_path / ".snakemake/code").glob("pretrain.py-*.txt"))
+    planned = listing.read_text(), listing.stat().st_mtime_ns
+    with (tmp_path / "scripts/unlearning/jobs/files.py").open("a") as source:
+        source.write("# edited\n")
+    failing(*INSIDE)
+    assert (listing.read_text(), listing.stat().st_mtime_ns) == planned
+    failing("results/smoke/models/tiny")  # the next run sees it
+    assert listing.read_text() != planned[0]
 
 
 # --- SLURM ------------------------------------------------------------------------------------

@@ -31,6 +31,13 @@ def test_shipped_configs_are_valid_and_stable(path):
     json.dumps(checked, allow_nan=False)
 
 
+def test_a_method_with_an_end_of_its_own_has_no_stop_rule_by_default():
+    config = demo()
+    config["unlearners"] = {"ga": {"method": "gradient_ascent"}, "twin": {"method": "twin"}}
+    checked = check(config)["unlearners"]
+    assert (checked["ga"]["stop"], checked["twin"]["stop"]) == ("mean", "none")
+
+
 def test_the_schema_file_is_up_to_date():
     assert (ROOT / "config/schema.json").read_text() == schema(), "run `make schema`"
 
@@ -76,6 +83,7 @@ def drop(path: str):
         (put("models.small.unlearning.rate", 3), r"models.small: unknown key 'rate'"),
         (put("unlearners.ga.method", "gradient_asc"), "there is no method 'gradient_asc'"),
         (put("unlearners.ga.stop", "never"), "unlearners.ga.stop: 'never' is no stop rule"),
+        (put("unlearners.ga.stop", "none"), "'none' is no stop rule for a method without an end"),
         (put("unlearners.sga.gama", 0.5), "unlearners.sga: unknown key 'gama'"),
         (put("unlearners.ta.k", 3), "unlearners.ta: k: input should be less than 0"),
         (put("attacks", {"relearn": None}), r"no attack 'relearn'; did you mean 'relearning'\?"),
@@ -136,3 +144,42 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
     config = demo()
     config["unlearning"]["learning_rate"] = "5e-4"  # YAML 1.1 reads 5e-4 as a string
     assert check(config)["unlearning"]["learning_rate"] == 5e-4
+
+
+def test_a_method_that_needs_text_to_keep_says_so_before_anything_runs():
+    config = demo()
+    config["unlearners"]["npo"] = {"method": "npo"}
+    check(copy.deepcopy(config))
+    config["models"]["small"]["unlearning"]["retain"] = 0
+    with pytest.raises(InputError, match=r"unlearners.npo: .* there is none; give unlearning.ret"):
+        check(copy.deepcopy(config))
+    config["unlearners"]["npo"]["retain"] = None
+    check(config)
+
+
+def test_a_method_that_needs_text_to_keep_is_given_some_of_the_challenge():
+    config = paper()
+    config["unlearners"]["npo"] = {"method": "npo"}
+    check(copy.deepcopy(config))
+    config["challenge"]["background_share"] = 0
+    with pytest.raises(InputError, match=r"npo: .* give challenge.background_share"):
+        check(config)
+
+
+def test_a_term_on_text_to_keep_needs_a_file_of_it_among_your_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("forget", "unseen", "text"):
+        row = {"tokens": list(range(16))} if name != "text" else {"text": "anything"}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    models = {"mine": {"hub": "owner/name", "revision": "0" * 40}}
+    config = demo() | {"models": models, "forget_sets": {"seeds": [0]}}
+    del config["corpus"]
+    config["own"] = {"forget": "forget.jsonl", "unseen": "unseen.jsonl"}
+    config["measurement"] |= {"tasks": {"pile": "perplexity"}, "extraction_suffix": 8}
+    config["solution_space"] = {"utility_metric": "nats_per_token"}
+    check(copy.deepcopy(config))
+    config["unlearners"]["ga_kl"] = {"method": "gradient_ascent", "retain": {"kind": "kl"}}
+    with pytest.raises(InputError, match="unlearners.ga_kl: .* give own.background"):
+        check(copy.deepcopy(config))
+    config["own"]["background"] = "text.jsonl"
+    check(config)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 from matplotlib.text import Text
 
 from running import analyse
@@ -141,8 +142,9 @@ def test_what_is_so_by_construction_is_marked(name, results):
 
     def words(tables: dict) -> str:
         figure = FIGURES[name](tables, FigureJob())
-        texts = [text.get_text() for text in figure.findobj(Text)]
-        return " ".join(texts)
+        found = " ".join(text.get_text() for text in figure.findobj(Text))
+        plt.close(figure)
+        return found
 
     assert "by construction" in words(marked)
     assert "by construction" not in words(results)

@@ -1,6 +1,7 @@
 """Memorization scores against their definitions, on random tiny models."""
 
 import functools
+import statistics
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from transformers import (
 )
 
 import reference_memorization as reference
+from unlearning.attacks.token_level_attacker import TOKEN_PROFILE
 from unlearning.jobs.errors import InputError
 from unlearning.memorization import scoring as memorization
 from unlearning.memorization.scoring import (
@@ -347,6 +349,8 @@ def test_one_sequence_with_non_finite_logits_leaves_the_others_alone():
         np.testing.assert_array_equal(values[[0, 2]], getattr(clean, name))
     assert np.isnan(scores.min_k(0.2)[1])
     assert np.isnan(scores.min_k_plus_plus(0.2)[1])
+    for values in scores.token_profile(3).values():
+        np.testing.assert_array_equal(np.isnan(values), [False, True, False])
     assert not scores.extracted(1)[1]
     likelihood = extraction_likelihood(model, tokens, 2)
     assert np.isnan(likelihood[1])
@@ -530,9 +534,35 @@ def test_suffix_loss_is_that_of_the_last_tokens_alone(suffix):
         assert value == pytest.approx(sum(terms) / suffix, abs=1e-5)
 
 
+def test_the_token_profile_is_the_definitions_token_by_token():
+    model = neo(2)
+    rows = np.random.default_rng(1).integers(0, VOCABULARY, (3, 9))
+    found = score_tokens(model, rows).token_profile(4)
+    assert tuple(found) == TOKEN_PROFILE
+    for i, row in enumerate(rows.tolist()):
+        chances = [reference.next_log_probs(model, row[:t]) for t in range(1, 9)]
+        own = sorted(float(log_p[token]) for log_p, token in zip(chances, row[1:], strict=True))
+        entropy = [-float((log_p.exp() * log_p).sum()) for log_p in chances]
+        head = [-float(chances[t][row[t + 1]]) for t in range(4)]
+        expected = {
+            "entropy": sum(entropy) / 8,
+            "entropy_spread": statistics.pstdev(entropy),
+            "log_prob_min": own[0],
+            "log_prob_q25": own[1] + 0.75 * (own[2] - own[1]),
+            "log_prob_median": statistics.median(own),
+            "log_prob_q90": own[6] + 0.3 * (own[7] - own[6]),
+            "log_prob_max": own[-1],
+            "log_prob_spread": statistics.pstdev(own),
+            "head_loss": sum(head) / 4,
+        }
+        for name, value in expected.items():
+            assert found[name][i] == pytest.approx(value, abs=1e-5), name
+
+
 def test_no_sequence_has_no_scores():
     model, none = neo(2, 4), np.zeros((0, 8), dtype=np.int64)
     scores = score_tokens(model, none)
     assert scores.ma.shape == (0,)
+    assert all(values.shape == (0,) for values in scores.token_profile(2).values())
     assert extraction_likelihood(model, none, 3, scores=scores).shape == (0,)
     assert extraction_likelihood(model, none, 3).shape == (0,)

@@ -1,9 +1,11 @@
 """Your own files: what is read is what was written, and what is wrong is said without a text."""
 
 import csv
+import hashlib
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -16,6 +18,8 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load, save
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -23,19 +27,22 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
+import check as checking
 import plan
 from running import ROOT, copy_project, snakemake
 from unlearning.configuration import check
 from unlearning.data.corpus.tokens import train_tokenizer
-from unlearning.data.own.files import read_rows
-from unlearning.data.own.parts import prepare
+from unlearning.data.own.entries import read_entries
+from unlearning.data.own.files import read_rows, read_table
+from unlearning.data.own.parts import goals_of, prepare, windows_of
 from unlearning.jobs.errors import InputError
-from unlearning.memorization.rows import tokens_of
-from unlearning.memorization.scoring import score_tokens
+from unlearning.memorization.rows import Ragged, rows_of
+from unlearning.memorization.scoring import ma_and_loss
 from unlearning.settings import build
 from unlearning.settings.own import OwnSettings
 from unlearning.unlearners.learner import Learner
 
+ODD = 'it\'s "mine", mein Ordner & größer'  # names that users give to folders
 LENGTH = 24
 FORGOTTEN = 24
 GPT2_SIZE = 2 * (12 * 48**2 + 13 * 48) + (340 + 64 + 2) * 48  # weights of the models here
@@ -43,11 +50,11 @@ WORDS = ("amber", "basil", "cedar", "delta", "ember", "fjord", "grove", "heath",
 
 
 def texts(seed: int, count: int) -> list[str]:
-    """Records with numbers of their own: what a model can only know by heart."""
+    """Records of three lengths with numbers of their own: what can only be known by heart."""
     rng = random.Random(seed)
     return [
         f"{rng.choice(WORDS)} {rng.choice(WORDS)}, {rng.randrange(10**6):06d}:"
-        f" {' '.join(rng.choices(WORDS, k=12))} {rng.randrange(10**8):08d}"
+        f" {' '.join(rng.choices(WORDS, k=rng.choice((8, 12, 16))))} {rng.randrange(10**8):08d}"
         for _ in range(count)
     ]
 
@@ -60,13 +67,14 @@ def write_jsonl(path: Path, rows: list[dict]) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Files, and two models with one tokenizer that know what is to be forgotten by heart."""
-    folder = tmp_path_factory.mktemp("own")
+    folder = tmp_path_factory.mktemp("own") / ODD
+    folder.mkdir()
     tokenizer = train_tokenizer(texts(9, 200), 340)
     for name, seed, count in (("forget", 0, FORGOTTEN), ("unseen", 1, 41), ("retained", 2, 6)):
         write_jsonl(folder / f"{name}.jsonl", [{"text": text} for text in texts(seed, count)])
     write_jsonl(folder / "held_out.jsonl", [{"text": text} for text in texts(3, 10)])
     known = [text for seed, count in ((0, FORGOTTEN), (2, 6)) for text in texts(seed, count)]
-    rows = torch.tensor([ids[:LENGTH] for ids in tokenizer(known)["input_ids"]])
+    rows = Ragged(tuple(torch.tensor(ids) for ids in tokenizer(known)["input_ids"]))
     for name in ("mine", "other"):
         torch.manual_seed(0)
         model = GPT2LMHeadModel(
@@ -85,7 +93,7 @@ def folder(tmp_path_factory) -> Path:
 
 def settings(folder: Path, **changes) -> OwnSettings:
     files = {"forget": folder / "forget.jsonl", "unseen": folder / "unseen.jsonl"}
-    values = {name: str(path) for name, path in files.items()} | {"sequence_length": LENGTH}
+    values = {name: str(path) for name, path in files.items()} | {"minimum": LENGTH}
     return build(values | changes, OwnSettings, "own")
 
 
@@ -139,6 +147,95 @@ def test_a_broken_file_is_named_and_not_quoted(tmp_path, name, content, message)
     assert "secret" not in str(caught.value)
 
 
+MAIL = "Hey Jo, call 555; the key is under the folder. Thanks"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.JSONL", b'{"id": "m", "text": "%s"}\n'),
+        ("a.csv", b'ID,Text\r\nm,"%s"\r\n'),
+        ("a.csv", b'\xef\xbb\xbfid;text\r\nm;"%s"\r\n'),
+        ("a.csv", b"id\ttext\r\nm\t%s\r\n"),
+        ("a.csv", b'sep=;\r\nid;text\r\nm;"%s"\r\n'),
+        ("a.csv", b' id , TEXT \nm,"%s"\n\n,\n , \n'),
+        ("a.jsonl", b'{"ID": "m", "Text": "%s", "note": null}\n'),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_what_programs_write_is_read(tmp_path, name, content, encoding):
+    text = (content % MAIL.encode()).decode("utf-8-sig")
+    mark = b"\xef\xbb\xbf" if content.startswith(b"\xef") and encoding == "utf-8" else b""
+    (tmp_path / name).write_bytes(mark + text.encode(encoding))
+    (entry,) = read_entries("forget", str(tmp_path / name)).rows
+    assert (entry.name, entry.content) == ("m", MAIL)
+
+
+def test_blank_rows_of_a_spreadsheet_are_counted(tmp_path):
+    (tmp_path / "a.csv").write_text(f'id,text\n1,"{MAIL}"\n,\n,\n')
+    pd.DataFrame({"id": [1, None], "text": [MAIL, None]}).to_parquet(tmp_path / "a.parquet")
+    assert read_table(tmp_path / "a.csv").blank == 2
+    assert read_table(tmp_path / "a.parquet").blank == 1
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_ids_that_pandas_made_fractions_are_whole_numbers_again(tmp_path, ending):
+    table = pd.DataFrame({"id": [7, None, 9], "text": [f"{MAIL} {i}" for i in range(3)]})
+    path = tmp_path / f"a.{ending}"
+    table.to_csv(path, index=False) if ending == "csv" else table.to_parquet(path)
+    assert [row.name for row in read_entries("forget", str(path)).rows] == ["7", "00002", "9"]
+
+
+def test_a_name_that_only_looks_like_a_number_stays_as_it_is(tmp_path):
+    (tmp_path / "a.csv").write_text(f'id,text\n1.0,"{MAIL}"\n1.1,"{MAIL}."\n')
+    rows = read_entries("forget", str(tmp_path / "a.csv")).rows
+    assert [row.name for row in rows] == ["1.0", "1.1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"text;note,id\nsecret,1\n", None),
+        (b"a;b,c\nsecret,1\n", "a.csv: its head line could be separated by more than one of"),
+        (b"text,Text\nsecret,b\n", "a.csv: its head line names a column twice"),
+        (b"\xff\xfes", "a.csv: is not UTF-16; write it anew as UTF-8"),
+    ],
+)
+def test_a_table_that_can_be_read_in_two_ways_is_refused(tmp_path, content, message):
+    (tmp_path / "a.csv").write_bytes(content)
+    if message is None:  # only one way gives a column that is known
+        assert "text" in read_rows(tmp_path / "a.csv")[0].values
+        return
+    with pytest.raises(InputError, match=message) as caught:
+        read_rows(tmp_path / "a.csv")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["a\\u0000b", "\\ud800", "x\\udfff y"], ids=["NUL", "high half", "low half"]
+)
+def test_what_is_no_text_is_named(tmp_path, value):
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "secret {value}"}}\n')
+    with pytest.raises(InputError, match="line 1: `text` has a zero byte or half") as caught:
+        read_entries("forget", str(tmp_path / "a.jsonl"))
+    assert "secret" not in str(caught.value)
+
+
+def test_all_bad_rows_are_told_at_once(tmp_path):
+    rows = [{"text": MAIL}, {"text": " "}, {"id": 1, "text": f"{MAIL}a"}, {"tokens": "x"}]
+    rows += [{"id": "1", "text": f"{MAIL}b"}, *[{}] * 12]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    with pytest.raises(InputError) as caught:
+        read_entries("forget", path)
+    line = str(caught.value)
+    assert line.startswith(f"{path} line 2: `text` is no text or an empty one")
+    assert "; also line 4: `tokens` is no list" in line
+    assert "; also line 5: its id is that of" in line
+    assert line.count("; also line") == 9
+    assert line.endswith("; and 5 more rows")
+    assert "\n" not in line
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match="nowhere.csv: cannot be read"):
         read_rows(tmp_path / "nowhere.csv")
@@ -160,13 +257,14 @@ def test_every_sequence_has_one_part_and_the_models_tokens(folder):
     }  # fmt: skip
     assert table["half"].value_counts().to_dict() == {"": 30, "attack": 21, "threshold": 20}
     tokenizer = AutoTokenizer.from_pretrained(folder / "mine")
-    expected = [tokenizer(text)["input_ids"][:LENGTH] for text in texts(0, FORGOTTEN)]
-    assert tokens_of(table)[:FORGOTTEN].tolist() == expected
+    expected = [tokenizer(text)["input_ids"] for text in texts(0, FORGOTTEN)]
+    assert [row.tolist() for row in table["tokens"][:FORGOTTEN]] == expected
+    longest = max(map(len, expected))
     pool = {f"forget-{line:05d}" for line in range(1, FORGOTTEN + 1)}
     whole = sets.query("forget_size == @FORGOTTEN")
     assert set(whole["sequence_id"]) == pool  # none of those to be retained
     assert set(sets.query("forget_size == 4")["sequence_id"]) == set(whole["sequence_id"][:4])
-    assert corpus.background.shape == (0, LENGTH)
+    assert corpus.background.shape == (0, longest)
     assert corpus.tasks == {"held_out": [{"text": text} for text in texts(3, 10)]}
     assert {key: file["used"] for key, file in given.items()} == {
         "forget": FORGOTTEN, "unseen": 41, "retained": 6, "tasks.held_out": 10,
@@ -199,13 +297,16 @@ def test_tokens_stand_for_texts_and_ids_are_kept(folder, tmp_path):
     named = prepared(folder, forget=str(tmp_path / "forget.parquet"))[0].sequences
     plain = prepared(folder)[0].sequences
     assert named["sequence_id"][0] == "forget-case 0"
-    np.testing.assert_array_equal(tokens_of(named), tokens_of(plain))
+    for mine, theirs in zip(named["tokens"], plain["tokens"], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_short_rows_are_dropped_and_counted_where_that_is_asked_for(folder, tmp_path):
     rows = [{"text": text} for text in ["basil", *texts(0, 3)]]
     forget = write_jsonl(tmp_path / "forget.jsonl", rows)
-    with pytest.raises(InputError, match=r"forget.jsonl line 1: has \d tokens, a sequence has 24"):
+    with pytest.raises(
+        InputError, match=r"forget.jsonl line 1: has \d tokens, a sequence has 24 or"
+    ):
         prepared(folder, forget=forget)
     corpus, _, given = prepared(folder, forget=forget, too_short="drop", sizes=[3])
     assert (given["forget"]["used"], given["forget"]["dropped"]) == (3, 1)
@@ -214,7 +315,7 @@ def test_short_rows_are_dropped_and_counted_where_that_is_asked_for(folder, tmp_
     with pytest.raises(InputError, match="4 is larger than the 3 .* 1 were dropped as too short"):
         prepared(folder, forget=forget, too_short="drop", sizes=[4])
     with pytest.raises(InputError, match="forget.jsonl: no row has 64 tokens"):
-        prepared(folder, forget=forget, too_short="drop", sequence_length=64)
+        prepared(folder, forget=forget, too_short="drop", minimum=64)
 
 
 def test_unseen_rows_that_share_a_long_stretch_with_known_ones_are_counted(folder, tmp_path):
@@ -227,7 +328,6 @@ def test_unseen_rows_that_share_a_long_stretch_with_known_ones_are_counted(folde
     assert expected == 1
     given = prepared(
         folder,
-        sequence_length=48,
         forget=write_jsonl(tmp_path / "forget.jsonl", [{"tokens": row} for row in known]),
         unseen=write_jsonl(tmp_path / "unseen.jsonl", [{"tokens": row} for row in rows]),
     )[2]
@@ -246,6 +346,159 @@ def test_background_is_packed_and_holds_nothing_to_be_forgotten(folder, tmp_path
         write_jsonl(background, [{"text": text} for text in [texts(seed, 2)[1], *texts(5, 3)]])
         with pytest.raises(InputError, match=f"{name}.jsonl line 2: stands in .*background.jsonl"):
             prepared(folder, background=str(background))
+
+
+# --- lengths and tokens -----------------------------------------------------------------------
+
+
+def test_every_row_is_taken_whole(folder, tmp_path):
+    rng = np.random.default_rng(0)
+    lengths = [8, 9, 30, 63, 64]
+    rows = [rng.integers(1, 340, size=length).tolist() for length in lengths]
+    forget = write_jsonl(tmp_path / "forget.jsonl", [{"tokens": row} for row in rows])
+    table = prepared(folder, forget=forget, minimum=8)[0].sequences
+    assert [row.tolist() for row in table["tokens"][:5]] == rows
+
+
+@given(st.integers(8, 20), st.integers(0, 20), st.integers(8, 200))
+def test_windows_hold_every_token_once(minimum, more, length):
+    own = OwnSettings(forget="a", unseen="b", minimum=minimum, window=minimum + more)
+    windows = windows_of(list(range(length)), own)
+    assert [token for window in windows for token in window] == list(range(length))
+    assert all(len(window) == own.window for window in windows[:-1])
+    assert len(windows[-1]) < own.window + minimum
+    if length >= minimum:
+        assert len(windows[-1]) >= minimum
+
+
+def test_windows_are_sequences_of_their_own(folder, tmp_path):
+    rng = np.random.default_rng(0)
+    head = rng.integers(1, 340, size=16).tolist()
+    rows = [[*head, *rng.integers(1, 340, size=100).tolist()] for _ in range(2)]
+    files = [{"id": f"x{i}", "tokens": row} for i, row in enumerate([*rows, list(range(1, 13))])]
+    forget = write_jsonl(tmp_path / "forget.jsonl", files)
+    corpus, _, given = prepared(folder, forget=forget, minimum=8, window=16)
+    table = corpus.sequences.set_index("sequence_id")
+    names = [name for name in table.index if name.startswith("forget")]
+    # 116 tokens are 7 windows and 4 tokens, which belong to the last of them
+    first = [f"forget-x0#{i}" for i in range(1, 8)]
+    assert names == [*first, *[f"forget-x1#{i}" for i in range(2, 8)], "forget-x2"]
+    assert [token for name in first for token in table["tokens"][name]] == rows[0]
+    assert given["forget"]["windowed"] == 2
+    assert given["forget"]["repeated"] == 1  # both rows have one head
+    assert given["forget"]["lengths"] == [12, 16, 20]
+
+
+def test_unseen_rows_are_cut_to_the_lengths_of_what_is_to_be_forgotten(folder, tmp_path):
+    rng = np.random.default_rng(0)
+
+    def write(name, lengths):
+        rows = [{"tokens": rng.integers(1, 340, size=length).tolist()} for length in lengths]
+        return write_jsonl(tmp_path / f"{name}.jsonl", rows)
+
+    forget = write("forget", [10] * 6 + [50] * 6)
+    corpus, _, given = prepared(
+        folder, forget=forget, unseen=write("unseen", [60] * 21 + [12] * 20), minimum=8
+    )
+    table = corpus.sequences
+    for half in ("threshold", "attack"):
+        lengths = table.loc[table["half"] == half, "tokens"].map(len)
+        assert lengths.value_counts().reindex([10, 50]).between(9, 12).all(), half
+    assert given["unseen"]["cut"] >= 38
+    same = prepared(folder, forget=forget, unseen=write("more", [60] * 4), minimum=8)[2]
+    assert same["unseen"]["short"] == 0
+    few = prepared(folder, forget=forget, unseen=write("few", [12] * 4), minimum=8)[2]
+    assert few["unseen"]["short"] == 2
+
+
+@given(st.lists(st.integers(8, 99), min_size=1), st.lists(st.integers(8, 99), min_size=1))
+def test_longer_rows_stand_for_longer_ones(lengths, wanted):
+    goals = goals_of(lengths, wanted)
+    assert set(goals) <= set(wanted)
+    order = np.argsort(lengths, kind="stable")
+    assert (np.diff(goals[order]) >= 0).all()
+    if len(lengths) == len(wanted):
+        assert sorted(goals) == sorted(wanted)
+
+
+@pytest.fixture(scope="module")
+def beginning(folder) -> Path:
+    """The model with a tokenizer that begins every text with a token of its own."""
+    target = folder / "beginning"
+    shutil.copytree(folder / "mine", target)
+    tokenizer = AutoTokenizer.from_pretrained(target)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
+    )
+    tokenizer.save_pretrained(target)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("model", "bos", "begun"),
+    [
+        ("beginning", "auto", True),
+        ("beginning", False, False),
+        ("mine", "auto", False),
+        ("mine", True, True),
+    ],
+)
+def test_rows_begin_as_the_tokenizer_begins_texts(folder, beginning, model, bos, begun):
+    plain = prepared(folder, bos=False)[0].sequences
+    corpus, _, given = prepared(folder, models=(model,), bos=bos, limit=4)
+    for name, row in corpus.sequences.set_index("sequence_id")["tokens"].items():
+        if name.startswith("forget"):
+            expected = plain.set_index("sequence_id")["tokens"][name].tolist()
+            assert row.tolist() == [0] * begun + expected
+        assert (row[0] == 0) == begun
+    assert given["forget"]["begun"] == (FORGOTTEN if begun else 0)
+
+
+def test_the_beginning_token_is_never_scored_and_every_token_of_the_text_is(folder):
+    model = AutoModelForCausalLM.from_pretrained(folder / "mine").eval()
+    table = prepared(folder, bos=True)[0].sequences[:3]
+    for row in table["tokens"]:
+        rows = torch.from_numpy(row[None].astype(np.int64))
+        logits = model(rows).logits[0, :-1].log_softmax(dim=1)
+        loss = -logits.detach().gather(1, rows[0, 1:, None]).mean()
+        assert ma_and_loss(model, rows)[1][0] == pytest.approx(float(loss), rel=1e-4)
+        assert rows[0, 0] == 0
+
+
+def test_models_that_begin_texts_differently_need_a_word(folder, beginning):
+    models = {"mine": folder / "mine", "beginning": beginning}
+    with pytest.raises(InputError, match="own.bos: the models' tokenizers do not begin texts"):
+        prepare(settings(folder), models, [2], [0], {})
+    prepare(settings(folder, bos=True), models, [2], [0], {})
+
+
+def test_the_name_of_a_special_token_is_read_as_it_is_written(folder, tmp_path):
+    text = f"{texts(7, 1)[0][:60]} <|endoftext|> and on"
+    forget = write_jsonl(tmp_path / "forget.jsonl", [{"text": text}, {"text": texts(8, 1)[0]}])
+    corpus, _, given = prepared(folder, forget=forget)
+    row = corpus.sequences["tokens"][0]
+    assert 0 not in row
+    assert AutoTokenizer.from_pretrained(folder / "mine").decode(row) == text
+    assert given["forget"]["special"] == 1
+
+
+def test_a_task_with_a_token_that_the_model_lacks_is_named(folder, tmp_path):
+    large = folder / "large"
+    shutil.copytree(folder / "mine", large, dirs_exist_ok=True)
+    tokenizer = AutoTokenizer.from_pretrained(large)
+    tokenizer.add_tokens([f"spare{i}" for i in range(340 - len(tokenizer))])
+    tokenizer.add_tokens(["fjordland"])
+    tokenizer.save_pretrained(large)
+    tasks = {}
+    for name, text in (("plain", "the fjord"), ("wrong", "the fjordland")):
+        tasks[name] = write_jsonl(tmp_path / f"{name}.jsonl", [{"text": "inlet"}, {"text": text}])
+    prepared(folder, models=("large",), tasks={"plain": tasks["plain"]})
+    with pytest.raises(InputError, match="item 2 of 'wrong' has token 340, and a model knows 340"):
+        prepared(folder, models=("large",), tasks=tasks)
+    rows = [{"text": f"{texts(4, 1)[0]} fjordland"}]
+    forget = write_jsonl(tmp_path / "forget.jsonl", rows)
+    with pytest.raises(InputError, match="line 1: token id 340 .* no larger than the model"):
+        prepared(folder, models=("large",), forget=forget)
 
 
 TEXT = texts(0, 1)[0]
@@ -269,14 +522,14 @@ TEXT = texts(0, 1)[0]
             [{"text": text, "id": 7} for text in texts(0, 2)],
             "line 2: its id is that of .*line 1",
         ),
-        ("forget", [{"text": TEXT}] * 2, "line 2: its first 24 tokens are those of .*line 1"),
-        # alike as far as they are read
-        ("forget", [{"tokens": [5] * 24 + [i]} for i in (1, 2)], "line 2: its first 24 tokens are"),
-        ("unseen", [{"text": TEXT}], "line 1: its first 24 .* are those of .*forget.jsonl line 1"),
-        ("retained", [{"text": TEXT}], "its first 24 .*forget.jsonl line 1; a sequence plays"),
+        ("forget", [{"text": TEXT}] * 2, r"line 2: its first \d+ tokens are those of .*line 1"),
+        ("unseen", [{"text": TEXT}], r"line 1: its first \d+ .* are those .*forget.jsonl line 1"),
+        ("retained", [{"text": TEXT}], r"its first \d+ .*forget.jsonl line 1; a sequence plays"),
+        # of the unseen rows as much is read as of what is to be forgotten
+        ("unseen", [{"tokens": [*range(70)]}], "line 1: has 70 tokens, more than the 64 that a"),
         ("retained", [{"text": texts(1, 1)[0]}], "unseen.jsonl line 1: its first .*retained.jsonl"),
         ("unseen", [{"text": texts(1, 1)[0]}], "has 1 sequence; two halves need at least 2"),
-        ("background", [{"text": "basil"}], "background.jsonl: has fewer than 24 tokens"),
+        ("background", [{"text": "basil"}], r"background.jsonl: has fewer than \d+ tokens"),
         ("background", [{"tokens": [1] * 30}], "line 1: background has `text`, not `tokens`"),
         ("tasks", [{"text": ""}], "line 1: 'text' is empty"),
         ("tasks", [{"texts": TEXT}], "line 1: key 'text' is missing"),
@@ -305,8 +558,6 @@ def test_models_share_one_tokenizer_and_can_read_a_sequence(folder, tmp_path):
     assert AutoTokenizer.from_pretrained(strange).get_vocab() == vocabulary
     with pytest.raises(InputError, match="'mine' and 'strange' have different tokenizers"):
         prepare(settings(folder), models | {"strange": strange}, [2], [0], {})
-    with pytest.raises(InputError, match="own.sequence_length: 65 is more than the 64 tokens"):
-        prepared(folder, sequence_length=65)
     (strange / "tokenizer.json").write_text("{")
     with pytest.raises(InputError, match="models.strange: its tokenizer or config.json cannot"):
         prepare(settings(folder), {"strange": strange}, [2], [0], {})
@@ -314,7 +565,7 @@ def test_models_share_one_tokenizer_and_can_read_a_sequence(folder, tmp_path):
 
 def test_the_entry_point_ends_with_one_line_and_writes_nothing(folder, tmp_path):
     outputs = ("sequences", "forget-sets", "corpus", "files")
-    values = asdict(settings(folder, sequence_length=60))
+    values = asdict(settings(folder, minimum=60))
     values |= {"sizes": [2], "seeds": [0], "kinds": {}}
     done = subprocess.run(
         [sys.executable, ROOT / "scripts/prepare_own.py", "--settings", json.dumps(values)]
@@ -356,7 +607,8 @@ def test_the_template_forgets_the_whole_file(folder):
         ("own", {"tasks": {}}, "'held_out: perplexity' is no published task nor one of own.tasks"),
         ("own", {"tasks": {"../held_out": "x.csv"}}, "own.tasks.*should match pattern"),
         ("own", {"too_short": "pad"}, "own.too_short: "),
-        ("own", {"sequence_length": 10}, "measurement.ngram: 10 does not fit"),
+        ("own", {"sequence_length": 64}, "sequence_length: rows are no .*`minimum`.*`window`"),
+        ("own", {"minimum": 40, "window": 20}, "own: window: 20 is below minimum: 40"),
         ("forget_sets", {"sizes": [25]}, "25 is larger than the pool of 24 sequences"),
         ("forget_sets", {"seeds": [0, 1]}, "all 24 sequences is the same for every seed"),
         ("measurement", {"tasks": {}}, "measurement.tasks: .*at least 1"),
@@ -379,13 +631,71 @@ def test_a_wrong_config_gets_one_line(folder, block, values, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_name_that_the_engine_would_not_take_literally_is_refused(folder, tmp_path):
+    config = template(folder)
+    config["own"]["forget"] = str(shutil.copy(folder / "forget.jsonl", tmp_path / "{a}.jsonl"))
+    with pytest.raises(InputError, match="own.forget: .* has braces.*; rename it"):
+        check(config)
+
+
+def test_the_whole_pool_is_what_is_left_of_it(folder, tmp_path):
+    config = template(folder)
+    rows = [{"text": text} for text in ["basil", *texts(0, 5)]]
+    config["own"]["forget"] = write_jsonl(tmp_path / "forget.jsonl", rows)
+    config["own"] |= {"too_short": "drop"}
+    assert check(config)["forget_sets"]["sizes"] == [5]
+    config["own"] |= {"window": 20}
+    checked = check(config)
+    (size,) = checked["forget_sets"]["sizes"]
+    own = build(checked["own"], OwnSettings, "own")
+    kinds = {"held_out": "perplexity"}
+    corpus, sets, _ = prepare(own, {"mine": folder / "mine"}, [size], [0], kinds)
+    assert size == 2 * 5  # two windows of each row of 28 to 36 tokens; the short one is dropped
+    assert len(sets) == size == (corpus.sequences["kind"] == "forget pool").sum()
+    config["models"]["mine"] = {"hub": "a/b", "revision": "0" * 40}
+    with pytest.raises(InputError, match="only the tokenizer of a model in a `folder` can count"):
+        check(config)
+
+
+def test_the_check_says_what_a_run_would_do_and_decide(folder, tmp_path, capsys, monkeypatch):
+    config, tokenizer = template(folder), AutoTokenizer.from_pretrained(folder / "mine")
+    config["own"] |= {"too_short": "drop", "window": 20, "retained": str(folder / "retained.jsonl")}
+    (tmp_path / "custom.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(sys, "argv", ["check", "--configfile", str(tmp_path / "custom.yaml")])
+    checking.main()
+    said = capsys.readouterr().out
+    for part in (
+        f"own.forget: {FORGOTTEN} rows, {FORGOTTEN} windowed; ",
+        "own.tasks.held_out: 10 items",
+        "No sequence stands twice",
+        "Overlap: 0 unseen sequences",
+        f"Vocabulary: 340 tokens in the models, {len(tokenizer)} in the tokenizer; up to 64 tokens",
+        "measurement.extraction_suffix: ",
+        "set thresholds and band",
+        "the band is a guess",
+        "One draw: no interval",
+        "mine: 0.1 million parameters",
+    ):
+        assert part in said, part
+    assert not [text for text in texts(0, FORGOTTEN) if text[:20] in said]
+
+
 def test_a_plan_counts_the_rows_of_the_files(folder):
     config = check(template(folder))
     work = plan.work_of(config, 1, FORGOTTEN)
-    tokens = (FORGOTTEN + 41) * 64 + 10 * 60
-    assert work.passes == 2 * (plan.EPOCHS * FORGOTTEN * 64 + tokens)
+    forget, unseen = (
+        sum(len(text) // 4 + 1 for text in texts(seed, count))
+        for seed, count in ((0, FORGOTTEN), (1, 41))
+    )
+    assert work.passes == pytest.approx(2 * (plan.EPOCHS * forget + forget + unseen + 10 * 60))
     size = plan.parameters_of("mine", config["models"]["mine"], 0)
     assert size == pytest.approx(GPT2_SIZE, rel=0.02)  # the file's head counts too
+
+
+def blocks_of(language: str) -> list[str]:
+    """The blocks of the tutorial in one language."""
+    text = (ROOT / "docs/own-model.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 # --- from end to end --------------------------------------------------------------------------
@@ -393,22 +703,36 @@ def test_a_plan_counts_the_rows_of_the_files(folder):
 
 @pytest.fixture(scope="module")
 def project(folder, tmp_path_factory) -> Path:
-    """A copy of the project in which the template has run on the files, one set and one seed."""
-    project = copy_project(tmp_path_factory.mktemp("custom"))
-    config = template(folder)
-    config["own"] |= {"sequence_length": LENGTH, "retained": str(folder / "retained.jsonl")}
+    """A copy of the project in which the tutorial was followed, with one set and one seed."""
+    project = copy_project(tmp_path_factory.mktemp("custom") / 'it\'s "my" Prüfung')
+    for name in ("forget", "unseen", "held_out"):
+        shutil.copy(folder / f"{name}.jsonl", project)
+    shutil.copytree(folder / "mine", project / "model")
+    (project / "model/chat_template.jinja").write_text("{{ messages }}")
+    config = yaml.safe_load((project / "config/custom.yaml").read_text())
+    for block, values in yaml.safe_load(blocks_of("yaml")[0]).items():
+        config[block] |= values
+    config["own"] |= {"retained": str(folder / "retained.jsonl")}
     config["unlearning"] |= {"learning_rate": 0.002, "max_epochs": 30}
     config["measurement"] |= {"ngram": 3, "extraction_suffix": 8}
     config["unlearners"] = {label: config["unlearners"][label] for label in ("ga", "sga", "tau")}
     config["attacks"] = {
         "neighbour": {"rewrites": 2},
-        "relearning": {"steps": 2},
-        "learned_attacker": {"repeats": 1},
+        "relearning": {"steps": [2]},
+        "learned_attacker": {"repeats": 2},
     }
-    config["attack"] = {"resamples": 20}
+    config["attack_analysis"] = {"resamples": 20}
     config["jobs"]["split_by"] = []
     (project / "custom.yaml").write_text(yaml.safe_dump(config))
-    done = snakemake(project, "--configfile", "custom.yaml")
+    looking, running = (block.split() for block in blocks_of("console"))
+    assert looking == ["make", "check", "CONFIG=custom.yaml"]
+    script = ROOT / "benchmarks/check.py"
+    command = [sys.executable, script, "--configfile", "custom.yaml"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "custom.yaml: in order" in done.stdout
+    assert running[0] == "snakemake"
+    done = snakemake(project, *running[1:])
     logs = "".join(path.read_text() for path in (project / "logs").rglob("*.log"))
     assert done.returncode == 0, done.stdout[-3000:] + logs[-3000:]
     return project
@@ -418,18 +742,19 @@ def project(folder, tmp_path_factory) -> Path:
 def test_the_kept_models_have_forgotten_the_whole_file(project):
     results = project / "results/custom"
     sequences = pd.read_parquet(results / "sequences.parquet")
-    forget = torch.from_numpy(tokens_of(sequences.query("kind == 'forget pool'")))
+    forget = rows_of(sequences.query("kind == 'forget pool'"))
+    assert isinstance(forget, Ragged)
     limit = pd.read_csv(results / "thresholds.csv")["ma_mean"][0]
     runs = pd.read_parquet(results / "runs.parquet").set_index("unlearner")
     # ascent gets there by any rounding; arithmetic may run into the limit of epochs
     assert (runs.loc[["ga", "sga"], "status"] == "stopped").all()
     original = AutoModelForCausalLM.from_pretrained(results / "models/mine").eval()
-    assert score_tokens(original, forget).ma.mean() > 0.9
+    assert ma_and_loss(original, forget)[0].mean() > 0.9
     for label in ("ga", "sga", "tau"):
         kept = results / f"kept/mine/all/{FORGOTTEN}-{label}-0"
         model = AutoModelForCausalLM.from_pretrained(kept).eval()
         assert AutoTokenizer.from_pretrained(kept).get_vocab()
-        ma = score_tokens(model, forget).ma.mean()
+        ma = ma_and_loss(model, forget)[0].mean()
         assert ma == pytest.approx(runs.loc[label, "mean_ma"])
         assert (ma < limit) == (runs.loc[label, "status"] == "stopped")
         assert f"{FORGOTTEN} sequences unlearned by {label}" in (kept / "README.md").read_text()
@@ -455,8 +780,60 @@ def test_one_set_and_one_seed_leave_open_what_they_cannot_decide(project):
 def test_provenance_names_the_files(project, folder):
     recorded = json.loads((project / "results/custom/provenance.json").read_text())["files"]
     assert set(recorded) == {"forget", "unseen", "retained", "tasks.held_out"}
-    assert recorded["forget"]["path"] == str(folder / "forget.jsonl")
+    assert recorded["forget"]["path"] == "forget.jsonl"
+    assert recorded["retained"]["path"] == str(folder / "retained.jsonl")
     assert recorded["forget"]["used"] == FORGOTTEN
+
+
+@pytest.mark.slow
+def test_provenance_names_the_model_by_its_contents(project):
+    recorded = json.loads((project / "results/custom/provenance.json").read_text())["models"]
+    weights = (project / "model/model.safetensors").read_bytes()
+    assert recorded["mine"]["model.safetensors"] == hashlib.sha256(weights).hexdigest()
+    assert {"config.json", "tokenizer.json"} <= set(recorded["mine"])
+
+
+@pytest.mark.slow
+def test_what_belongs_to_the_model_is_kept_with_it(project):
+    kept = project / f"results/custom/kept/mine/all/{FORGOTTEN}-ga-0"
+    assert (kept / "chat_template.jinja").read_text() == "{{ messages }}"
+    assert (kept / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_new_weights_are_noticed_and_old_results_are_not_touched_by_them(project):
+    given = project / "model/model.safetensors"
+    taken = project / "results/custom/models/mine/model.safetensors"
+    assert given.stat().st_ino != taken.stat().st_ino
+    before = given.read_bytes()
+    assert "Nothing to be done" in snakemake(project, "-n", "--configfile", "custom.yaml").stdout
+    weights = load(before)
+    weights["transformer.ln_f.bias"] += 1e-3
+    with given.open("r+b") as file:  # as a copy over the file does: the inode stays
+        file.write(save(weights, {"format": "pt"}))
+    assert taken.read_bytes() == before
+    planned = snakemake(project, "-n", "--quiet", "rules", "--configfile", "custom.yaml").stdout
+    assert re.search(r"^fetch_model +1$", planned, re.MULTILINE), planned
+    assert re.search(r"^unlearn +1$", planned, re.MULTILINE), planned
+    given.write_bytes(before)  # another age, the same model
+    assert "Nothing to be done" in snakemake(project, "-n", "--configfile", "custom.yaml").stdout
+
+
+@pytest.mark.slow
+def test_a_failed_run_ends_with_its_causes_and_tries_no_wrong_input_again(folder, tmp_path):
+    project = copy_project(tmp_path / "failing")
+    config = template(folder)
+    config["run"] = "failing"
+    (tmp_path / "short.jsonl").write_text('{"text": "basil"}\n{"text": "jetty"}\n')
+    config["own"]["unseen"] = str(tmp_path / "short.jsonl")
+    (project / "custom.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(project, "--configfile", "custom.yaml")
+    assert done.returncode == 1
+    last = done.stdout.strip().splitlines()[-1]
+    assert last.startswith("prepare_own: error: ")
+    assert re.search(r"short.jsonl line 1: has \d tokens.*; also line 2: ", last)
+    assert last.endswith("(logs/failing/prepare_own.log)")
+    assert "Trying to restart" not in done.stdout
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from unlearning.analysis.pages import (
     plain_table,
     pooled_gains,
     prose,
+    report,
 )
 
 MAIN = pd.DataFrame(
@@ -155,3 +156,14 @@ def test_the_browser_notices_what_is_wrong(browser):
     assert found.requests == ["/"]
     assert any("Content Security Policy" in line for line in found.console)
     assert browser.open("<!doctype html><script>nothing.here()</script>").console
+
+
+def test_a_list_of_ones_own_is_audited_and_the_papers_claims_are_left_out():
+    parts = ("", "", "an answer")
+    shown = report(*parts, [], {}, {}, {})
+    assert '<a href="audit.html">' in shown
+    assert "claims" not in shown
+    claim = {"id": "C1", "claim": "c", "verdict": "refuted", "evidence": "e", "rule": "r"}
+    shown = report(*parts, [claim], {}, {}, {})
+    assert "audit.html" not in shown
+    assert '<h2 id="claims">' in shown

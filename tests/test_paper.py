@@ -60,7 +60,7 @@ def project(tmp_path_factory) -> Path:
     config["unlearning"] |= {"max_epochs": 3, "learning_rate": 0.01}
     config["measurement"]["limit"] = 2
     config["attacks"] = {"neighbour": {"rewrites": 1}, "sampling": {}, "learned_attacker": {}}
-    config["attack"] = {"resamples": 20}
+    config["attack_analysis"] = {"resamples": 20}
     config["jobs"]["split_by"] = []
     (folder / "paper.yaml").write_text(yaml.safe_dump(config))
     done = snakemake(folder, "--configfile", "paper.yaml")

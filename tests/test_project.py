@@ -4,6 +4,7 @@ import re
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -59,8 +60,26 @@ def test_the_analysis_imports_no_torch():
     program = (
         "import sys; sys.path.insert(0, 'scripts');"
         "import analyse_attacks, collect, draw_figures, draw_forget_sets, judge_claims;"
-        "import make_tables, record_provenance, render_pages;"
+        "import make_tables, record_provenance, render_audit, render_pages;"
         "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("unlearning.configuration", "scipy"),  # each start of Snakemake would wait for it
+        ("unlearning.memorization.forgetting", "statsmodels"),  # models' environment lacks it
+    ],
+)
+def test_a_module_does_not_load(module, absent):
+    program = (
+        f"import sys; sys.path.insert(0, 'scripts'); import {module};"
+        f"print('{absent}' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
@@ -112,3 +131,18 @@ def test_a_model_over_two_gpus_is_started_by_torchrun(tmp_path):
         assert done.returncode == 0, done.stdout
         found = re.findall(r"command: (.*) scripts/unlearn.py --model", done.stdout, re.MULTILINE)
         assert set(found) == expected
+
+
+def test_a_shared_folder_is_made_once_and_anew_after_a_failure(once):
+    made = []
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        made.append(folder)
+        if len(made) == 1:
+            raise RuntimeError("the first try fails")
+
+    with pytest.raises(RuntimeError, match="first try"):
+        once("shared", make)
+    assert once("shared", make) == once("shared", make)
+    assert len(made) == 2

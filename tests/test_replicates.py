@@ -234,7 +234,7 @@ def test_gains_count_replicates_and_their_bootstrap_draws_the_band_anew(results,
 
 
 def test_the_map_and_the_outliers_count_replicates(results, runs):
-    space = solution_space(runs, SolutionSettings(max_outliers=0.9, max_attack=1.0))
+    space = solution_space(runs, SolutionSettings(max_outliers=0.9, max_attack=1.0, max_drift=None))
     assert (space["n"] == len(NUMBERS)).all()
     assert (space["lead_n"] == len(NUMBERS)).all()
     assert (candidates(runs, SolutionSettings())["n"] == len(NUMBERS)).all()

@@ -159,6 +159,24 @@ def test_accelerate_launches_it_and_shards_wait_in_the_cpu_s_memory(job):
     assert pd.read_parquet(folder / "both/runs.parquet")["processes"].tolist() == [2, 2]
 
 
+@pytest.mark.parametrize("job", ["gpt2"], indirect=True)
+def test_two_processes_hold_on_to_the_same_text(job):
+    folder, command = job
+    blocks = {
+        "npo": {"method": "npo", "retain": {"kind": "nll", "batch": 3}},
+        "sga_kl": {"method": "selective_gradient_ascent", "retain": {"kind": "kl", "batch": 3}},
+    }
+    changes = {"unlearners": blocks, "cells": [[5, label, 0] for label in blocks]}
+    for name, launcher in (("alone", [sys.executable]), ("both", TORCHRUN)):
+        done = run(launcher, command(name, **changes))
+        assert done.returncode == 0, done.stderr
+    alone, both = (pd.read_parquet(folder / name / "history.parquet") for name in ("alone", "both"))
+    keys = ["unlearner", "epoch", "sequence_id"]
+    pd.testing.assert_frame_equal(alone[keys], both[keys])
+    np.testing.assert_allclose(both["loss"], alone["loss"], rtol=1e-4)
+    assert alone.groupby("unlearner")["epoch"].max().to_dict() == {"npo": 4, "sga_kl": 4}
+
+
 EXTRACTION = """
 import sys
 import numpy as np

@@ -47,7 +47,7 @@ EFFECTS_HERE = {name: EFFECTS[name] for name in ("ga", "sga", "ta")} | {
 @pytest.fixture(scope="module")
 def results():
     tables = make(Shape(effects=EFFECTS_HERE, sizes=(4, 8), items=20))
-    learned = scored(tables["membership"], {"learned_attacker": {"repeats": 1}})
+    learned = scored(tables["membership"], {"learned_attacker": {"repeats": 2}})
     learned = learned_success(effects(learned, ATTACK))
     attacked = attack_all(tables["membership"], ATTACK)
     tables["attack_runs"] = pd.concat([attacked, learned], ignore_index=True)

@@ -1,6 +1,7 @@
 """Each unlearner against two steps written out by hand, and the driver that runs them."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -316,9 +317,10 @@ def test_phases_are_counted_in_order():
 
 @pytest.mark.parametrize("method", unlearners.names())
 def test_every_method_runs_under_the_driver(method):
-    settings = unlearners.settings_of(method, method, {})
+    plan, asked = unlearners.plan(method, {"method": method}), request(threshold=0.5)
     outcome = unlearn(
-        tiny_model(), request(threshold=0.5), method, settings, StopRule(ngram=3),
+        tiny_model(), dataclasses.replace(asked, retain=asked.forget, unseen=asked.forget), method,
+        plan.settings, StopRule(ngram=3), retain=plan.retain,
         learning_rate=RATE, micro_batch=4, max_epochs=2,
     )  # fmt: skip
     assert outcome.status in {"stopped", "met_at_start", "cap"}

@@ -22,7 +22,7 @@ KEYS = ["model", "forget_size", "unlearner", "seed"]
 UNLEARNERS = {"ga", "sga", "ta", "tau", "sga_each", "ta_then_sga"}
 TABLES = [
     "main", "outliers", "attack", "attack_suite", "utility", "gains", "solution_space",
-    "candidates",
+    "candidates", "trust",
 ]  # fmt: skip
 
 

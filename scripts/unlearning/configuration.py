@@ -5,6 +5,7 @@ Nothing here imports torch: the config is checked whenever Snakemake starts.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from unlearning import attacks, unlearners
 from unlearning.data.challenge.tasks import KINDS
 from unlearning.data.own.entries import check_files
 from unlearning.jobs.errors import InputError
+from unlearning.models.files import check_complete, tensors_of
 from unlearning.names import TASK_KINDS
 from unlearning.settings import Name, build, settings_class
 from unlearning.settings.analysis import (
@@ -39,6 +41,23 @@ RENAMED = {"attack": "attack_analysis"}
 
 
 @settings_class
+class ControlSettings:
+    """A model that never saw the sequences: one place that it comes from."""
+
+    hub: str | None = None
+    """Its name on the Hugging Face hub; it needs a `revision`."""
+
+    revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
+    """Its commit."""
+
+    folder: str | None = None
+    """A folder with it."""
+
+    gguf: str | None = None
+    """A GGUF file with it."""
+
+
+@settings_class
 class ModelSettings:
     """One model of the experiment: trained here, from the hub, or from a folder."""
 
@@ -54,7 +73,16 @@ class ModelSettings:
     folder: str | None = None
     """A folder with a causal language model: config.json, safetensors weights, tokenizer."""
 
-    parameters: int | None = Field(default=None, gt=0)
+    gguf: str | None = None
+    """A GGUF file that holds a causal language model with its tokenizer; it is unpacked once, to
+    float32 weights."""
+
+    control: ControlSettings | None = None
+    """A model of the same tokenizer that never saw the sequences, such as an earlier checkpoint or
+    a twin trained without them: every comparison with a control is then made. A model trained here
+    gets one of its own."""
+
+    parameters: int | None = Field(default=None, gt=0, le=10**15)
     """How many it has: what a plan of the costs is made from when its weights are not at hand."""
 
     gpus: int = Field(default=1, ge=1)
@@ -101,6 +129,10 @@ class JobSettings:
     """Keep the unlearned models in results/<run>/kept/: a folder each, with a model card that says
     what was unlearned, how, and what the attack still finds."""
 
+    kept_precision: Literal["original", "float32"] = "original"
+    """Of the weights in kept/: the original model's own, for which memorization is then measured
+    again, or the float32 that unlearning computes in."""
+
     per_gpu: int = Field(default=1, gt=0)
     """How many jobs of this machine may compute on one GPU at a time. Where it is more than 1,
     give Snakemake `--resources gpu=` as many times the number of GPUs."""
@@ -142,10 +174,11 @@ class Config:
     unlearning: UnlearningSettings = UnlearningSettings()
     """What all unlearners share."""
 
-    unlearners: dict[Name, dict[str, Any]] = Field(min_length=1)
+    unlearners: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     """Label -> `method` (a file in scripts/unlearning/unlearners/), `stop` ("mean", "each", or
     "none" for methods with an end of their own, which is their default) and the method's own
-    settings. One method may stand under several labels."""
+    settings. One method may stand under several labels. None at all is an audit of the models as
+    they are: which sequences does each know, and how surely?"""
 
     measurement: MeasurementSettings
     """What is measured of each model."""
@@ -206,18 +239,10 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
                 f" sequences of {length} tokens; lower it"
             )
     for label, block in config.unlearners.items():
-        own = {key: value for key, value in block.items() if key not in ("method", "stop")}
-        if "method" not in block:
-            raise InputError(f"config: unlearners.{label}: key 'method' is missing; add it")
-        ends = unlearners.ends(block["method"])
-        rules = ("mean", "each", "none") if ends else ("mean", "each")
-        if block.setdefault("stop", "none" if ends else "mean") not in rules:
-            raise InputError(
-                f"config: unlearners.{label}.stop: '{block['stop']}' is no stop rule"
-                f"{'' if ends else ' for a method without an end of its own'}; choose"
-                f" {', '.join(map(repr, rules[:-1]))} or '{rules[-1]}'"
-            )
-        unlearners.settings_of(block["method"], label, own)
+        plan = unlearners.plan(label, block)
+        block.setdefault("stop", plan.stop)
+        if plan.needs_retain:
+            _check_retain(label, config)
     plain = TypeAdapter(Config).dump_python(config, mode="json")
     plain["forget_sets"]["sizes"] = list(sizes)
     for name, block in plain["attacks"].items():
@@ -272,10 +297,15 @@ def _check_source(config: Config) -> int | None:
     if config.own is None:
         return getattr(config, given[0]).sequence_length
     for key, path in config.own.files().items():
-        if not Path(path).is_file():
+        if not os.path.isfile(path):  # False too for what cannot be a name
             raise InputError(
                 f"config: own.{key}: no file {path}; paths are from the folder that the run is"
                 " started in"
+            )
+        if set("{}") & set(path):
+            raise InputError(
+                f"config: own.{key}: {path} has braces, which the workflow engine takes for"
+                " wildcards; rename it"
             )
     return None
 
@@ -289,7 +319,7 @@ def _pool_of(config: Config) -> int | None:
         return rows
     if config.forget_sets.sizes is not None:
         return None  # held to the sequences when these are made
-    folder = next(iter(config.models.values())).folder
+    folder = next((model.folder for model in config.models.values() if model.folder), None)
     if folder is None:
         raise InputError(
             "config: forget_sets.sizes: null is all sequences of the file, and with `window` or"
@@ -320,6 +350,25 @@ def _check_forget_sets(config: Config, pool: int | None) -> tuple[int, ...]:
             " one seed, or smaller sizes"
         )
     return sizes
+
+
+def _check_retain(label: str, config: Config) -> None:
+    """There are rows to retain for a method that trains on some, on every model."""
+    shared = config.unlearning.retain
+    if config.own is not None and config.own.background is None:
+        key = "own.background"
+    elif config.challenge and not (
+        config.challenge.background_share or config.challenge.background_rows
+    ):
+        key = "challenge.background_share"
+    elif not all(model.unlearning.get("retain", shared) for model in config.models.values()):
+        key = "unlearning.retain"
+    else:
+        return
+    raise InputError(
+        f"config: unlearners.{label}: trains on text to keep, and there is none; give {key}, or"
+        " leave out the method, or its term on such text (retain: null)"
+    )
 
 
 def _check_tasks(config: Config) -> None:
@@ -355,18 +404,31 @@ def _check_tasks(config: Config) -> None:
 
 def _check_model(where: str, model: ModelSettings, config: Config) -> None:
     """A model comes from one place, and reads the tokens that there are."""
-    given = [key for key in ("pretraining", "hub", "folder") if getattr(model, key) is not None]
+    given = [
+        key for key in ("pretraining", "hub", "folder", "gguf") if getattr(model, key) is not None
+    ]
     if len(given) != 1:
         raise InputError(
             f"{where}: has {' and '.join(given) or 'no origin'};"
-            " give one of pretraining, hub, folder"
+            " give one of pretraining, hub, folder, gguf"
         )
-    if (model.hub is None) != (model.revision is None):
-        raise InputError(f"{where}: hub and revision belong together; give the commit of the model")
+    _check_place(where, model)
+    if model.control is not None:
+        if model.pretraining is not None:
+            raise InputError(
+                f"{where}: control: a model trained here gets one of its own; leave it out"
+            )
+        places = [key for key in ("hub", "folder", "gguf") if getattr(model.control, key)]
+        if len(places) != 1:
+            raise InputError(
+                f"{where}.control: has {' and '.join(places) or 'no origin'}; give one of hub,"
+                " folder, gguf"
+            )
+        _check_place(f"{where}.control", model.control)
     if config.own is not None and model.pretraining is not None:
         raise InputError(
             f"{where}: pretraining: own sequences come without text to train on, and are for models"
-            " that know them; give hub or folder"
+            " that know them; give hub, folder or gguf"
         )
     trained_tokenizer = config.corpus is not None or (
         config.challenge is not None and config.challenge.vocabulary is not None
@@ -376,6 +438,25 @@ def _check_model(where: str, model: ModelSettings, config: Config) -> None:
             f"{where}: {given[0]}: a model from elsewhere does not know the tokenizer that this run"
             " trains; give `pretraining`, or a challenge without `vocabulary`"
         )
+
+
+def _check_place(where: str, place: ModelSettings | ControlSettings) -> None:
+    """What a model is fetched from is there, whole as far as its heads say, or has a commit."""
+    if place.folder is not None:
+        if not os.path.isdir(place.folder):  # which takes any text for a name
+            raise InputError(
+                f"{where}: folder: no folder {place.folder}; paths are from the folder that the"
+                " run is started in"
+            )
+        check_complete(Path(place.folder), f"{where}: {place.folder}")
+        tensors_of(Path(place.folder))
+    if place.gguf is not None and not os.path.isfile(place.gguf):
+        raise InputError(
+            f"{where}: gguf: no file {place.gguf}; paths are from the folder that the run is"
+            " started in"
+        )
+    if (place.hub is None) != (place.revision is None):
+        raise InputError(f"{where}: hub and revision belong together; give the commit of the model")
 
 
 def schema() -> str:

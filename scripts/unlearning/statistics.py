@@ -4,6 +4,9 @@ A repetition of an experiment is a replicate, made anew from its text to its for
 are independent. Where there is one, it is a forget-set draw. All draws come from one pool, so they
 overlap and are not independent: intervals over them are narrower than intervals over fresh pools
 would be. Every table says what its n counts.
+
+scipy.stats and statsmodels are imported where they are needed: they take longer to load than most
+jobs that only resample, and the environment of the models does not have the second.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,8 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import special, stats
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+from scipy import special
 
 NAN = float("nan")
 RESAMPLES = 1000
@@ -217,6 +219,8 @@ def unpaired_difference(
     mean = float(left.mean() - right.mean())
     if min(len(left), len(right)) < 2 or not (spread_is_known(left) or spread_is_known(right)):
         return Difference(mean, NAN, NAN, len(left), NAN)
+    from scipy import stats
+
     test = stats.ttest_ind(left, right, equal_var=False)
     low, high = test.confidence_interval(confidence)
     return Difference(mean, float(low), float(high), len(left), float(test.pvalue))
@@ -226,6 +230,8 @@ def proportion_interval(hits: int, n: int, confidence: float = 0.95) -> Interval
     """A proportion with its Wilson interval (which stays sensible at 0 and 1)."""
     if n == 0:
         return Interval(NAN, NAN, NAN, 0)
+    from statsmodels.stats.proportion import proportion_confint
+
     low, high = proportion_confint(hits, n, alpha=1 - confidence, method="wilson")
     # the formula's rounding leaves 1e-17 where the bound is 0 or 1
     low = 0.0 if hits == 0 else float(low)
@@ -239,6 +245,8 @@ def proportion_difference(
     """Difference of two independent proportions with Newcombe's interval; n counts the first."""
     if n == 0 or other_n == 0:
         return Interval(NAN, NAN, NAN, n)
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
     low, high = confint_proportions_2indep(
         hits, n, other_hits, other_n, method="newcomb", compare="diff", alpha=1 - confidence
     )

@@ -45,7 +45,7 @@ def together(parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def scored(membership: pd.DataFrame, blocks: Mapping[str, Any]) -> pd.DataFrame:
-    """Values of the attacks that work on scores: columns `ROW_COLUMNS`.
+    """Values of the attacks that work on scores: columns `ROW_COLUMNS`, and draws of some.
 
     Args:
         membership: rows per run and sequence.
@@ -57,7 +57,8 @@ def scored(membership: pd.DataFrame, blocks: Mapping[str, Any]) -> pd.DataFrame:
             rows = attacks.load(name).score(membership, attacks.settings_of(name, values))
             if len(rows):
                 judged = (rows["split"] == "forget") | (rows["half"] == "attack")
-                parts.append(rows[judged].assign(attack=name)[ROW_COLUMNS])
+                rows = rows[judged].assign(attack=name)
+                parts.append(rows[[*ROW_COLUMNS, *(["draws"] if "draws" in rows else [])]])
     return together(parts)
 
 
@@ -67,8 +68,11 @@ def scored(membership: pd.DataFrame, blocks: Mapping[str, Any]) -> pd.DataFrame:
 def effects(rows: pd.DataFrame, settings: AttackSettings) -> pd.DataFrame:
     """What each attack finds in each run, with stratified bootstrap intervals.
 
+    Where a value is a mean over chance divisions (learned attackers), the interval contains their
+    variance: independent of the sequences' own, it is added in quadrature on both sides.
+
     Args:
-        rows: columns `ROW_COLUMNS`.
+        rows: columns `ROW_COLUMNS`; and draws, (R,) values of the divisions, where there are some.
         settings: resamples, confidence, seed.
 
     Returns:
@@ -77,6 +81,7 @@ def effects(rows: pd.DataFrame, settings: AttackSettings) -> pd.DataFrame:
         unseen. NaN where members or non-members have no finite value (a diverged run).
     """
     values, member = rows["value"].to_numpy(float), (rows["split"] == "forget").to_numpy()
+    draws = rows["draws"].to_numpy() if "draws" in rows else None
     run_of = rows.groupby(KEYS, sort=True).ngroup().to_numpy()
     way_of = rows.groupby(WAY, sort=False).ngroup().to_numpy()
     order = np.lexsort([way_of, run_of])
@@ -86,6 +91,7 @@ def effects(rows: pd.DataFrame, settings: AttackSettings) -> pd.DataFrame:
     samples = np.empty((len(groups), len(METRICS), 3))
     counts = np.empty((len(groups), 2), dtype=int)
     quantiles = (0.5 - settings.confidence / 2, 0.5 + settings.confidence / 2)
+    normal = special.ndtri(0.5 + settings.confidence / 2)
     previous, weights = -1, {}
     for number, places in enumerate(groups):
         if run_of[places[0]] != previous:
@@ -93,10 +99,13 @@ def effects(rows: pd.DataFrame, settings: AttackSettings) -> pd.DataFrame:
             key = "/".join(map(str, firsts.loc[number, KEYS]))
             generator = np.random.default_rng([settings.seed, crc32(key.encode())])
             weights = {}  # one set of resamples for all attacks of a run
-        sides = []
+        sides, divisions = [], []
         for side in (True, False):
-            group = values[places[member[places] == side]]
-            group = group[np.isfinite(group)]
+            chosen = places[member[places] == side]
+            chosen = chosen[np.isfinite(values[chosen])]
+            group = values[chosen]
+            if draws is not None:
+                divisions.append(draws[chosen])
             if (side, len(group)) not in weights:
                 weights[side, len(group)] = _weights(len(group), settings.resamples, generator)
             sides += [group, weights[side, len(group)]]
@@ -105,6 +114,9 @@ def effects(rows: pd.DataFrame, settings: AttackSettings) -> pd.DataFrame:
         counts[number] = len(inside), len(outside)
         samples[number, :, 0] = found[:, 0]
         samples[number, :, 1:] = np.quantile(found[:, 1:], quantiles, axis=1).T
+        if divisions and all(map(len, divisions)) and isinstance(divisions[0][0], np.ndarray):
+            error = division_error(*(np.stack([*of]).astype(float) for of in divisions))
+            samples[number] = widened(samples[number], normal * error)
     table = firsts.loc[firsts.index.repeat(len(METRICS)), [*KEYS, *WAY]].reset_index(drop=True)
     table["metric"] = np.tile(METRICS, len(groups))
     table[["value", "low", "high"]] = samples.reshape(-1, 3)
@@ -140,6 +152,33 @@ def resampled(
     area = np.einsum("bm,bm->b", weights @ wins, others) / (n * m)
     forget, unseen = weights @ inside / n, others @ outside / m
     return np.stack([area, forget, unseen, forget - unseen])
+
+
+def division_error(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """(len(METRICS),) standard error of the metrics over chance divisions, by the jackknife.
+
+    Args:
+        inside: members' values of each division, (N, R), R at least 2.
+        outside: non-members', (M, R).
+    """
+    count = inside.shape[1]
+    # (R, N) and (R, M): the means over all divisions but one
+    mine, theirs = ((of.sum(axis=1) - of.T) / (count - 1) for of in (inside, outside))
+    higher, lower = mine[:, :, None] > theirs[:, None], mine[:, :, None] < theirs[:, None]
+    area = 0.5 + 0.5 * (higher.mean(axis=(1, 2)) - lower.mean(axis=(1, 2)))
+    forget, unseen = mine.mean(axis=1), theirs.mean(axis=1)
+    metrics = np.stack([area, forget, unseen, forget - unseen])
+    return np.sqrt((count - 1) * metrics.var(axis=1))
+
+
+def widened(interval: np.ndarray, further: np.ndarray) -> np.ndarray:
+    """(K, 3) value, low, high with a further independent half-width (K,) added in quadrature."""
+    value, low, high = interval.T
+    low = value - np.hypot(np.maximum(value - low, 0.0), further)
+    high = value + np.hypot(np.maximum(high - value, 0.0), further)
+    area = METRICS.index("auc")
+    low[area], high[area] = max(low[area], 0.0), min(high[area], 1.0)
+    return np.stack([value, low, high], axis=1)
 
 
 # Averages over runs ------------------------------------------------------------------------------
@@ -201,12 +240,23 @@ def suite_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[TABLE_COLUMNS]
 
 
+LEARNERS = {
+    "learned_attacker": "learned_",
+    "token_level_attacker": "token_level_",
+    "reference_observer": "observer_",
+}
+"""Attacks that learn -> how their variants are called among the scores."""
+
+
 def learned_success(runs: pd.DataFrame) -> pd.DataFrame:
-    """The learned attacker's AUC in the form of attack_runs.parquet, to stand beside the scores."""
+    """The learners' AUC in the form of attack_runs.parquet, to stand beside the single scores."""
     from unlearning.attacks.membership import RUN_COLUMNS as ATTACK_COLUMNS
 
-    learned = runs[(runs["attack"] == "learned_attacker") & (runs["metric"] == "auc")]
-    table = learned.assign(score="learned_" + learned["variant"], side="one")
+    learned = runs[
+        runs["attack"].isin(LEARNERS) & (runs["measure"] == "log_odds") & (runs["metric"] == "auc")
+    ]
+    prefix = learned["attack"].map(LEARNERS).astype(object)
+    table = learned.assign(score=prefix + learned["variant"], side="one")
     return table[ATTACK_COLUMNS]
 
 

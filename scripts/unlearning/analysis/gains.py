@@ -132,7 +132,8 @@ def gains_table(
         by the metrics of `HEADLINE` in one scope are one family, "headline"; any other metric is a
         family of its own there. sure is 1 or -1 where both intervals exclude zero on that side and
         p_holm is below 1 - confidence, else 0. by_construction: the stop rule of one of the two
-        brings about its value of the metric; such a difference is never sure.
+        brings about its value of the metric; such a difference stays in its family, and is never
+        sure.
     """
     present = set(runs["unlearner"])
     pairs = [

@@ -211,7 +211,7 @@ def redrawn_bands(
                 f"membership: the original of model '{model}' has no unseen 'threshold' sequences;"
                 " measure it again"
             )
-        bands[model] = redrawn_ends(ma, thresholds_of(thresholds, model).quantiles)
+        bands[model] = redrawn_ends(ma, thresholds_of(thresholds, model).quantiles, RESAMPLES)
     return bands
 
 

@@ -74,13 +74,13 @@ MOST_ROWS = 400
 """Longer tables have a page of their own and are named in the report."""
 
 
-def document(title: str, body: str) -> str:
-    """A whole page."""
+def document(title: str, body: str, style: str = "") -> str:
+    """A whole page, with rules of style of its own."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>\n{body}\n"
+        f"<title>{html.escape(title)}</title><style>{STYLE}{style}</style></head><body>\n{body}\n"
         f"<script>{SORT}</script></body></html>\n"
     )
 
@@ -235,7 +235,7 @@ def report(
         question: introduction, HTML.
         reading: how to read it, HTML.
         answer: in a few words.
-        claims: the verdicts.
+        claims: the verdicts; none where a list of one's own was asked about, which has an audit.
         figures: kind of evidence -> figures, made by `figure`; the map comes first.
         tables: by file stem.
         notes: what each table holds, HTML, by the same stem.
@@ -249,16 +249,24 @@ def report(
         for claim in claims
     ]
     kinds = [(kind.lower(), kind) for kind in figures]
-    anchors = [("claims", "Claims"), *kinds, ("tables", "Tables"), ("reading", "How to read it")]
+    first = [("claims", "Claims")] if verdicts else []
+    anchors = [*first, *kinds, ("tables", "Tables"), ("reading", "How to read it")]
     parts = [
         f"<h1>{TITLE}</h1>",
         question,
         f'<p class="answer">{html.escape(answer)}</p>',
         "<nav>" + "".join(f'<a href="#{a}">{name}</a>' for a, name in anchors) + "</nav>",
-        '<h2 id="claims">The claims of the abstract, judged</h2>',
-        sortable(["", "claim", "verdict"], verdicts),
-        folded("The numbers that decide, and the rules", claims_table(claims)),
     ]
+    if verdicts:
+        parts += [
+            '<h2 id="claims">The claims of the abstract, judged</h2>',
+            sortable(["", "claim", "verdict"], verdicts),
+            folded("The numbers that decide, and the rules", claims_table(claims)),
+        ]
+    else:
+        parts.append(
+            '<p>Sequence by sequence, and to hand on: <a href="audit.html">the audit</a>.</p>'
+        )
     for kind, shown in figures.items():
         parts += [f'<h2 id="{kind.lower()}">{html.escape(kind)}</h2>', *shown]
     parts.append('<h2 id="tables">Tables</h2>')

@@ -15,7 +15,12 @@ from unlearning.jobs.errors import InputError
 from unlearning.memorization.forgetting import below, count_outliers, describe, thresholds_of
 from unlearning.names import TASK_KINDS
 
-LEARNED = "learned_black_box"
+STRICT = {
+    "attack_auc_learned": "learned_black_box",
+    "attack_auc_token_level": "token_level_black_box",
+    "attack_auc_observer": "observer_token_by_token",
+}
+"""Metric -> score in the table of success: the attackers that learn (`attack_effects`)."""
 EXCESS = {
     "excess_outliers_rate": ("outliers_calibrated_rate", "unseen_outliers_calibrated_rate"),
     "excess_memorized_rate": ("under_forgotten_calibrated_rate", "unseen_above_calibrated_rate"),
@@ -92,6 +97,7 @@ def attack_metrics(attack_runs: pd.DataFrame) -> pd.DataFrame:
     require(attack_runs, [*KEYS, "score", "side", "metric", "value"], "attack_runs")
     black_box = attack_runs["score"].isin(BLACK_BOX) & (attack_runs["side"] == "two")
     change = attack_runs["score"].isin(CHANGES) & (attack_runs["side"] == "two")
+    one_sided = attack_runs["score"].isin(BLACK_BOX) & (attack_runs["side"] == "one")
     loss = (attack_runs["score"] == "loss") & (attack_runs["side"] == "one")
     extraction = attack_runs["score"] == EXTRACTION
     auc = attack_runs["metric"] == "auc"
@@ -100,11 +106,15 @@ def attack_metrics(attack_runs: pd.DataFrame) -> pd.DataFrame:
         "attack_auc_worst": black_box & auc,
         "attack_tpr_at_5_worst": black_box & (attack_runs["metric"] == "tpr_at_5"),
         "attack_auc_change": change & auc,
-        "attack_auc_learned": (attack_runs["score"] == LEARNED) & auc,
+        **{name: (attack_runs["score"] == score) & auc for name, score in STRICT.items()},
         "extracted": extraction & (attack_runs["metric"] == "rate"),
         "unseen_extracted": extraction & (attack_runs["metric"] == "rate_unseen"),
     }
-    parts = []
+    # an attacker who knows which way a score moves reads it the other way round
+    either = attack_runs[one_sided & auc]
+    either = either.assign(value=np.maximum(either["value"], 1 - either["value"]))
+    worst = either.groupby(KEYS)["value"].max().reset_index()
+    parts = [worst.assign(metric="attack_auc_worst_one")]
     for metric, rows in chosen.items():
         worst = attack_runs[rows].groupby(KEYS)["value"].max().reset_index()
         parts.append(worst.assign(metric=metric))
@@ -204,4 +214,19 @@ def per_run(
         excess = wide[own] - wide[control]
         excess = excess.rename("value").reset_index().assign(metric=metric)
         table = pd.concat([table, excess[table.columns]], ignore_index=True)
+    table = pd.concat([table, drift(table)], ignore_index=True)
     return arrange(table, settings.models, ["metric"])
+
+
+def drift(table: pd.DataFrame) -> pd.DataFrame:
+    """`unseen_drift` of every run: the loss of unseen sequences less what it was on the original.
+
+    Args:
+        table: columns KEYS, metric, value.
+    """
+    loss = table[table["metric"] == "unseen_loss"]
+    cell = [key for key in KEYS if key != "unlearner"]
+    before = loss.loc[loss["unlearner"] == "original", [*cell, "value"]]
+    both = loss.merge(before, on=cell, how="left", suffixes=("", "_before"))
+    both = both.assign(metric="unseen_drift", value=both["value"] - both["value_before"])
+    return both[table.columns]

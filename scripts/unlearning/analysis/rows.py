@@ -75,17 +75,17 @@ def require(table: pd.DataFrame, columns: Iterable[str], name: str) -> None:
         raise InputError(f"{name}: no column '{missing[0]}'; make the file again")
 
 
-def read_rows(path: Path | str) -> pd.DataFrame:
+def read_rows(path: Path | str, may_be_empty: bool = False) -> pd.DataFrame:
     """Read a parquet file of rows, `model` and `unlearner` as text.
 
     Raises:
-        InputError: the file cannot be read, or it has no rows.
+        InputError: the file cannot be read, or it has no rows and should.
     """
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as parquet ({error}); make it again") from None
-    if table.empty:
+    if table.empty and not may_be_empty:
         raise InputError(f"{path}: has no rows; make it again")
     for name in ("model", "unlearner"):
         if name in table:

@@ -25,19 +25,20 @@ from unlearning.settings.analysis import SolutionSettings
 from unlearning.statistics import PairedDifference, paired_difference, sign_of, witnessed_mean
 
 REFERENCES = {"original", "control"}
+DRIFT = "unseen_drift"
 LEAST = 1e-9
 """Stands for a limit of zero where something is told in units of it."""
 COLUMNS = [
     "model", "forget_size", "winner", "runner_up", "tied", "feasible", "n_feasible", "nearest",
     "nearest_excess", "outliers", "attack", "utility", "utility_low", "utility_high", "n",
     "lead", "lead_low", "lead_high", "lead_n", "sure_lead", "sure_feasible", "sure_none",
-    "by_construction",
+    "by_construction", "drift",
 ]  # fmt: skip
 CANDIDATES = [
     "model", "forget_size", "rank", "unlearner", "safe", "excess",
     "outliers", "outliers_low", "outliers_high", "attack", "attack_low", "attack_high",
     "utility", "utility_low", "utility_high", "n", "diverged", "pareto_outliers", "pareto_attack",
-    "by_construction",
+    "by_construction", "drift", "drift_low", "drift_high", "held",
 ]  # fmt: skip
 
 
@@ -49,51 +50,66 @@ class Candidate:
     outliers: PairedDifference
     attack: PairedDifference
     utility: PairedDifference
+    drift: PairedDifference
     diverged: int
 
     def excess(self, settings: SolutionSettings) -> float:
         """How far beyond the limits (`excess_of`); infinite if a run diverged."""
-        return excess_of(
-            np.nan if self.diverged else self.outliers.mean, self.attack.mean, settings
-        )
+        outliers = np.nan if self.diverged else self.outliers.mean
+        return excess_of(outliers, self.attack.mean, self.drift.mean, settings)
 
     def feasible(self, settings: SolutionSettings) -> bool:
         """Whether the means keep the limits and every run came through."""
         return (
             not self.diverged
-            and keeps(self.outliers.mean, self.attack.mean, settings)
+            and keeps(self.outliers.mean, self.attack.mean, self.drift.mean, settings)
             and np.isfinite(self.utility.mean)
         )
 
     def surely_feasible(self, settings: SolutionSettings) -> bool:
         """Whether the whole intervals keep the limits, Student's and the bootstrap's."""
-        return keeps(self.outliers.sure_high, self.attack.sure_high, settings)
+        return keeps(self.outliers.sure_high, self.attack.sure_high, self.drift.sure_high, settings)
 
     def surely_infeasible(self, settings: SolutionSettings) -> bool:
         """Whether a measure lies beyond its limit with both intervals."""
         return bool(
             above(self.outliers.sure_low, settings.max_outliers)
             | above(self.attack.sure_low, settings.max_attack)
+            | (settings.max_drift is not None and above(self.drift.sure_low, settings.max_drift))
         )
 
 
-def keeps(outliers: float, attack: float, settings: SolutionSettings) -> bool:
-    """Whether two measures keep their limits; at the limit they do, an unknown one does not."""
-    return bool(at_most(outliers, settings.max_outliers) & at_most(attack, settings.max_attack))
+def keeps(outliers: float, attack: float, drift: float, settings: SolutionSettings) -> bool:
+    """Whether the measures keep their limits; at the limit they do, an unknown one does not."""
+    return bool(
+        at_most(outliers, settings.max_outliers) & at_most(attack, settings.max_attack)
+    ) and holds(drift, settings)
 
 
-def excess_of(outliers: float, attack: float, settings: SolutionSettings) -> float:
-    """How far two measures lie beyond their limits, the larger of both.
+def holds(drift: float, settings: SolutionSettings) -> bool:
+    """Whether unseen sequences stayed where they were, as far as the rule asks for it.
+
+    A set is hidden as well by spoiling everything of its kind, and held-out text does not show it.
+    """
+    return settings.max_drift is None or bool(at_most(drift, settings.max_drift))
+
+
+def excess_of(outliers: float, attack: float, drift: float, settings: SolutionSettings) -> float:
+    """How far the measures lie beyond their limits, the largest of them.
 
     1 is at the limit, 0 where there is nothing to find (an AUC of 0.5); infinite if one is unknown.
     """
-    if not np.isfinite([outliers, attack]).all():
+    limited = [outliers, attack] if settings.max_drift is None else [outliers, attack, drift]
+    if not np.isfinite(limited).all():
         return np.inf
     chance = 0.5 if settings.max_attack > 0.5 else 0.0
-    return max(
+    shares = [
         outliers / max(settings.max_outliers, LEAST),
         (attack - chance) / max(settings.max_attack - chance, LEAST),
-    )
+    ]
+    if settings.max_drift is not None:
+        shares.append(drift / max(settings.max_drift, LEAST))
+    return max(shares)
 
 
 def solution_space(
@@ -117,8 +133,8 @@ def solution_space(
     Returns:
         Columns `COLUMNS`, one row per cell. winner is empty where no method is feasible; then
         nearest names the one that exceeds the limits least (nearest_excess: 1 is at the limit) and
-        outliers, attack and utility are its. runner_up is the next best feasible method, lead the
-        paired difference of the utility, oriented so that positive favours the winner; tied lists
+        outliers, attack, drift and utility are its. runner_up is the next best feasible method, lead
+        the paired difference of the utility, oriented so that positive favours the winner; tied lists
         the feasible methods that it is not surely ahead of (`statistics.sign_of`). sure_none says
         that nobody is feasible and that each method surely breaks a limit. by_construction says
         that outliers is what the stop rule of the method shown brings about by itself.
@@ -159,7 +175,8 @@ def candidates(
         if a run diverged). pareto_outliers and pareto_attack: no other method of
         the cell is at least as good in that measure and in utility, and better in one; a method
         with a diverged run is on no front. n counts draws or replicates. by_construction: the
-        method is one of `circular`.
+        method is one of `circular`. drift: rise of the loss of unseen sequences; held: it
+        keeps its limit.
 
     Raises:
         InputError: a metric of the rule has no values.
@@ -178,7 +195,8 @@ def candidates(
             for interval in (c.outliers, c.attack, c.utility):
                 row += (interval.mean, interval.low, interval.high)
             row += (c.utility.n, c.diverged, *(bool(front[i]) for front in fronts))
-            rows.append((*row, c.label in circular))
+            row += (c.label in circular, c.drift.mean, c.drift.low, c.drift.high)
+            rows.append((*row, holds(c.drift.mean, settings)))
     return pd.DataFrame(rows, columns=CANDIDATES)
 
 
@@ -199,6 +217,8 @@ def winner_under(
 ) -> str:
     """Who would win a cell under other privacy limits; empty if nobody keeps them.
 
+    The limit of the drift of unseen sequences stays.
+
     Args:
         cell: the rows of one cell of `candidates`.
         max_outliers: limit of the mean outlier measure.
@@ -207,6 +227,7 @@ def winner_under(
     """
     kept = cell[
         (cell["diverged"] == 0)
+        & cell["held"]
         & at_most(cell["outliers"], max_outliers)
         & at_most(cell["attack"], max_attack)
         & np.isfinite(cell["utility"])
@@ -226,11 +247,15 @@ def _sign(settings: SolutionSettings) -> float:
     return 1.0 if METRICS[settings.utility_metric].better == "higher" else -1.0
 
 
+def _measures(settings: SolutionSettings) -> tuple[str, str, str]:
+    return settings.outlier_metric, settings.attack_metric, settings.utility_metric
+
+
 def _cells(
     runs: pd.DataFrame, settings: SolutionSettings, models: Sequence[str]
 ) -> Iterator[tuple[str, int, pd.DataFrame]]:
     """Model, forget size and runs of every cell, in display order."""
-    for name in (settings.outlier_metric, settings.attack_metric, settings.utility_metric):
+    for name in _measures(settings):
         if not (runs["metric"] == name).any():
             raise InputError(f"solution space: no values of '{name}'; evaluate it or change rule")
     for model in model_order(runs["model"], models):
@@ -249,7 +274,7 @@ def _candidates(
     for label in method_order(set(cell["unlearner"]) - REFERENCES):
         own = cell[cell["unlearner"] == label]
         intervals = []
-        for name in (settings.outlier_metric, settings.attack_metric, settings.utility_metric):
+        for name in (*_measures(settings), DRIFT):
             rows = own[own["metric"] == name]
             drawn = redrawn_of(redrawn, name, label, rows)
             clusters = clusters_of(rows)
@@ -321,6 +346,7 @@ def _decide(
     else:
         return row
     row |= {"outliers": shown.outliers.mean, "attack": shown.attack.mean}
+    row["drift"] = shown.drift.mean
     row |= {"utility": shown.utility.mean, "n": shown.utility.n}
     row |= {"utility_low": shown.utility.low, "utility_high": shown.utility.high}
     return row

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from unlearning.jobs.errors import InputError, nearest
 from unlearning.settings import build
 
-BESIDE = {"__init__", "membership", "target"}
+BESIDE = {"__init__", "cross_fitting", "membership", "target"}
 """Files that are no attack of the suite."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +17,9 @@ from transformers import PreTrainedModel
 
 from unlearning import attacks
 from unlearning.jobs.progress import progress
-from unlearning.memorization.rows import TokenRows, by_length, fitting, rows_of
+from unlearning.memorization.rows import TokenRows, by_length, fitting, of_each, rows_of
 from unlearning.memorization.scoring import TokenScores, score_tokens
+from unlearning.models.loading import load_model
 from unlearning.models.readers import slice_rows
 from unlearning.settings import settings_class
 
@@ -46,6 +47,59 @@ class TargetSettings:
 
 
 @dataclass(frozen=True)
+class Knowledge:
+    """What an attacker has besides the model under attack and the candidates.
+
+    Everything is read when an attack first asks for it, and kept for all models of a job.
+
+    Attributes:
+        sequences: the whole table of sequences.
+        device: where models compute.
+        background: file of token rows of other text (.npy, (K, T')); may hold none.
+        control: folder of the model that was trained alike, without the pool.
+    """
+
+    sequences: pd.DataFrame
+    device: torch.device
+    background: Path | None = None
+    control: Path | None = None
+    _scored: dict[Path, dict[str, TokenScores]] = field(default_factory=dict)
+
+    @cached_property
+    def unseen(self) -> TokenRows | None:
+        """Rows of the unseen "threshold" half: the candidates' kind, itself no candidate."""
+        half = self.sequences[self.sequences["half"] == "threshold"]
+        return rows_of(half, self.device) if len(half) else None
+
+    @cached_property
+    def text(self) -> np.ndarray:
+        """(K, T') rows of other text, read row by row as they are asked for."""
+        if self.background is None:
+            return np.empty((0, 0), dtype=np.int64)
+        return np.load(self.background, mmap_mode="r")
+
+    def of_length(self, length: int) -> Knowledge:
+        """The same with the sequences of one length alone."""
+        return replace(self, sequences=self.sequences[self.sequences["tokens"].map(len) == length])
+
+    def reference(self, folder: Path) -> Mapping[str, TokenScores]:
+        """Sequence_id -> scores of the sequence (one row, without moments) on another model.
+
+        Raises:
+            InputError: the folder holds no model, or one with a smaller vocabulary.
+        """
+        if folder not in self._scored:
+            model, ids = load_model(folder, self.device), self.sequences["sequence_id"].tolist()
+            self._scored[folder] = {
+                ids[place]: scores.of(slice(row, row + 1))
+                for chosen, tokens in by_length(rows_of(self.sequences, self.device))
+                for scores in [score_tokens(model, tokens, moments=False)]
+                for row, place in enumerate(chosen)
+            }
+        return self._scored[folder]
+
+
+@dataclass(frozen=True)
 class Target:
     """A model under attack and the sequences to attack it on.
 
@@ -57,6 +111,7 @@ class Target:
         forget: (N,) bool, which sequences are the forget set.
         settings: sizes that attacks share.
         tokenizer: folder of the model's tokenizer, for attacks that go through text.
+        knowledge: what else the attacker has; an attack does without what is not there.
     """
 
     model: PreTrainedModel
@@ -65,21 +120,69 @@ class Target:
     forget: np.ndarray
     settings: TargetSettings
     tokenizer: Path | None = None
+    knowledge: Knowledge | None = None
 
     @cached_property
     def before(self) -> TokenScores:
         """Scores of all sequences on the model as it came, without moments."""
         return score_tokens(self.model, self.tokens, moments=False)
 
+    @cached_property
+    def unseen_before(self) -> TokenScores | None:
+        """The same of the unseen "threshold" half, the centre of two-sided values."""
+        if self.knowledge is None or self.knowledge.unseen is None:
+            return None
+        return score_tokens(self.model, self.knowledge.unseen, moments=False)
+
+    @cached_property
+    def summary_before(self) -> np.ndarray:
+        """`summary` of all sequences on the model as it came."""
+        if isinstance(self.tokens, Tensor):
+            return self._summary_of(self.before)
+        return self.summary(self.tokens)
+
+    def summary(self, rows: TokenRows) -> np.ndarray:
+        """(4, N) MA, loss, loss of the suffix and longest verbatim run of N rows, as it is now."""
+
+        def measured(_: np.ndarray, tokens: Tensor) -> pd.DataFrame:
+            return pd.DataFrame(self._summary_of(score_tokens(self.model, tokens, moments=False)).T)
+
+        return of_each(rows, measured).to_numpy().T
+
+    def _summary_of(self, scores: TokenScores) -> np.ndarray:
+        suffix = fitting(self.settings.suffix, scores.log_probs.shape[1] + 1)
+        return np.stack([scores.ma, scores.loss, scores.suffix_loss(suffix), scores.verbatim_run])
+
     def rows(self, variant: str, **measures: np.ndarray) -> pd.DataFrame:
-        """One row per measure and sequence, from arrays (N,)."""
+        """One row per measure and sequence, from arrays (N,); no measures, no rows."""
         parts = [
             pd.DataFrame(
                 {"variant": variant, "measure": name, "sequence_id": self.ids, "value": values}
             )
             for name, values in measures.items()
         ]
-        return pd.concat(parts, ignore_index=True)
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS[1:])
+
+    def changes(self, variant: str, after: np.ndarray) -> pd.DataFrame:
+        """Rows of an attack that changes the model: what rose, higher = better known.
+
+        Args:
+            variant: of the attack.
+            after: `summary` of all sequences on the changed model.
+
+        Returns:
+            Measures ma_rise; ma, afterwards; loss_fall and suffix_loss_fall, nats per token;
+            verbatim_run_rise, tokens; each against the model as it came.
+        """
+        ma, loss, suffix, run = after - self.summary_before
+        return self.rows(
+            variant,
+            ma_rise=ma,
+            ma=after[0],
+            loss_fall=-loss,
+            suffix_loss_fall=-suffix,
+            verbatim_run_rise=run,
+        )
 
     def generators(self, seed: int) -> list[np.random.Generator]:
         """A source of randomness for each sequence, whatever other sequences stand beside it."""
@@ -110,6 +213,9 @@ def attack_model(target: Target, *, per_forget_set: bool | None = None) -> pd.Da
 
 def of_one_length(target: Target) -> list[Target]:
     """The target length by length; a suffix is half of a sequence that has not twice as much."""
+    if isinstance(target.tokens, Tensor):
+        return [target]
+    known = target.knowledge
     return [
         replace(
             target,
@@ -119,6 +225,7 @@ def of_one_length(target: Target) -> list[Target]:
             settings=replace(
                 target.settings, suffix=fitting(target.settings.suffix, tokens.shape[1])
             ),
+            knowledge=known and known.of_length(tokens.shape[1]),
         )
         for chosen, tokens in by_length(target.tokens)
     ]
@@ -154,6 +261,7 @@ def target_of(
     forget: Sequence[str],
     settings: TargetSettings,
     tokenizer: Path | None,
+    knowledge: Knowledge | None = None,
 ) -> Target:
     """Set a model up for attack; see `Target` and `targets_of`."""
     chosen = targets_of(sequences, forget)
@@ -164,6 +272,7 @@ def target_of(
         chosen["sequence_id"].isin(forget).to_numpy(),
         settings,
         tokenizer,
+        knowledge,
     )
 
 

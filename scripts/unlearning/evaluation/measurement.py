@@ -58,7 +58,8 @@ def measure(
     Returns:
         One row per sequence in the given order: sequence_id, ma, el, loss (nats per token),
         suffix_loss (the same over the last `extraction_suffix` tokens), verbatim_run (tokens),
-        min_k, min_k_plus_plus, extracted (0 or 1). Each is of the sequence's own length; of one
+        min_k, min_k_plus_plus, extracted (0 or 1), and the token profile (`TokenScores`) with the
+        first `extraction_suffix` tokens as the head. Each is of the sequence's own length; of one
         with fewer than twice the tokens of a suffix or an n-gram, half of it is meant. All but the
         id are NaN where the model's outputs are not finite numbers, and el where it was not asked
         for.
@@ -95,5 +96,6 @@ def _measure_rows(
             "min_k": scores.min_k(settings.min_k),
             "min_k_plus_plus": scores.min_k_plus_plus(settings.min_k),
             "extracted": scores.extracted(suffix).astype(float),
+            **scores.token_profile(suffix),
         }
     )

@@ -14,6 +14,7 @@ from unlearning.figures.sensitivity import sensitivity
 from unlearning.figures.solution_space import solution_space
 from unlearning.figures.style import FigureJob, FigureSettings, save
 from unlearning.figures.trajectories import trajectories
+from unlearning.figures.trust import trust
 from unlearning.figures.utility import utility
 from unlearning.figures.which_method import which_method
 
@@ -26,6 +27,7 @@ FIGURES = {
     "trajectories": trajectories,
     "attack_roc": attack_roc,
     "attack_suite": attack_suite,
+    "trust": trust,
     "pareto_outliers": pareto_outliers,
     "pareto_attack": pareto_attack,
     "gains": gains,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from unlearning.analysis.gains import pooled_difference
-from unlearning.analysis.solution_space import excess_of, summary
+from unlearning.analysis.solution_space import DRIFT, excess_of, summary
 from unlearning.figures.style import (
     BY_CONSTRUCTION,
     FigureJob,
@@ -91,7 +91,7 @@ def which_method(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figur
     figure.suptitle(summary(results["solution_space"], settings.name), fontsize=10, ha="center")
     bottom = "; bottom row: perfect forgetting" if "control" in values.index else ""
     figure.supxlabel(
-        f"framed: the map's choice; green: keeps both limits ({_limits(settings)}){bottom}.\n"
+        f"framed: the map's choice; green: keeps the limits ({_limits(settings)}){bottom}.\n"
         f"Numbers are of means over {settings.repetitions}; right: mean and 95 % interval over"
         f" n = {n} {'replicates' if settings.replicated else 'cells'}"
         + (f"\n{BY_CONSTRUCTION}" if circular else ""),
@@ -104,6 +104,11 @@ def _limits(settings: FigureJob) -> str:
     return (
         f"{METRICS[settings.outlier_metric].label} ≤ {settings.max_outliers:g},"
         f" {METRICS[settings.attack_metric].label} ≤ {settings.max_attack:g}"
+        + (
+            ""
+            if settings.max_drift is None
+            else f", {METRICS[DRIFT].label} ≤ {settings.max_drift:g}"
+        )
     )
 
 
@@ -113,7 +118,7 @@ def _control(runs: pd.DataFrame, settings: FigureJob) -> pd.Series:
     keys = ["unlearner", "model", "forget_size"]
     means = own.pivot_table(index=keys, columns="metric", values="value", aggfunc="mean")
     found = [
-        excess_of(row[settings.outlier_metric], row[settings.attack_metric], settings)
+        excess_of(row[settings.outlier_metric], row[settings.attack_metric], row[DRIFT], settings)
         for _, row in means.iterrows()
     ]
     index = means.index if len(means) else pd.MultiIndex.from_arrays([[], [], []], names=keys)

@@ -11,6 +11,10 @@ class InputError(ValueError):
     the program and keeps its traceback.
     """
 
+    def __init__(self, line: str):
+        """Keep to one line, whatever names the user gives to files."""
+        super().__init__(" ".join(line.splitlines()))
+
 
 def first_line(error: Exception) -> str:
     """What a library's error says, its first line; its name if it says nothing."""
@@ -26,7 +30,7 @@ def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> st
         otherwise: what to say where none is near; a list of all by default.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(str(name), known, n=1)  # YAML takes more than words for one
     if near:
         return f"did you mean '{near[0]}'?"
     return otherwise or f"choose one of {', '.join(known)}"

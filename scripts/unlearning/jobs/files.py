@@ -1,5 +1,6 @@
 """Writing results so that a killed job never leaves half a file under a final name."""
 
+import fcntl
 import glob
 import json
 import os
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the Snakefile reads this module: pandas would cost each start a second
     import pandas as pd
+
+FICLONE = 0x40049409
+"""Linux's request to let a file share another's blocks until one of them is written."""
 
 
 @contextmanager
@@ -49,6 +53,15 @@ def link(source: Path | str, target: Path | str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy(source, target)
+
+
+def clone(source: Path | str, target: Path | str) -> None:
+    """A copy that shares no inode with its source, and no disk space where the file system can."""
+    with open(source, "rb") as given, open(target, "wb") as taken:
+        try:
+            fcntl.ioctl(taken.fileno(), FICLONE, given.fileno())
+        except OSError:
+            shutil.copyfileobj(given, taken, 1 << 24)
 
 
 def remove(path: Path | str) -> None:

@@ -12,16 +12,13 @@ import numpy as np
 import pandas as pd
 
 from unlearning.jobs.errors import InputError
-from unlearning.statistics import (
-    RESAMPLES,
-    percentile_interval,
-    resample_indices,
-    spread_is_known,
-)
 
 TOLERANCE = 1e-6
 """What differs by less is equal. MA moves in steps of 1/(T - 1), the mean of F sequences in steps
 of 1/(F (T - 1)), far above this; what is below it is rounding: of a mean, of single precision."""
+
+RESAMPLES = 1000
+"""Bootstrap resamples of the unseen sequences."""
 
 SIDES = ("both", "under_forgotten", "over_forgotten")
 
@@ -174,13 +171,12 @@ def thresholds(
             " check sequences.parquet and the original model"
         )
     low, high = np.quantile(ma, quantiles)
-    around = dict.fromkeys(THRESHOLD_COLUMNS[-6:], float("nan"))
-    if spread_is_known(ma):
-        means = ma[unseen_resamples(len(ma))].mean(axis=1)
-        drawn = (means, *redrawn_ends(ma, quantiles))
-        around = dict(zip(around, sum(map(percentile_interval, drawn), ()), strict=True))
+    drawn = [ma[unseen_resamples(len(ma))].mean(axis=1), *redrawn_ends(ma, quantiles)]
+    around = np.quantile(drawn, (0.025, 0.975), axis=1).T
+    if np.ptp(ma) <= TOLERANCE:  # resamples of equal values never differ
+        around[:] = np.nan
     if ma_mean is not None:
-        around |= {"ma_mean_low": float("nan"), "ma_mean_high": float("nan")}
+        around[0] = np.nan
     return {
         "ma_mean": float(ma.mean()) if ma_mean is None else ma_mean,
         "el_mean": float(el.mean()) if el_mean is None else el_mean,
@@ -191,18 +187,20 @@ def thresholds(
         "n": len(ma),
         "quantile_low": quantiles[0],
         "quantile_high": quantiles[1],
-    } | around
+    } | dict(zip(THRESHOLD_COLUMNS[-6:], around.ravel().tolist(), strict=True))
 
 
-def unseen_resamples(n: int) -> np.ndarray:
-    """Indices of the resamples of n unseen sequences, (RESAMPLES, n).
+def unseen_resamples(n: int, resamples: int = RESAMPLES) -> np.ndarray:
+    """Indices of bootstrap resamples of n unseen sequences, (resamples, n).
 
     The same for all models and runs: they share these sequences, and so the luck of their draw.
     """
-    return resample_indices(n, RESAMPLES, np.random.default_rng([1, n]))
+    return np.random.default_rng([1, n]).integers(0, n, size=(resamples, n))
 
 
-def redrawn_ends(ma: np.ndarray, quantiles: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+def redrawn_ends(
+    ma: np.ndarray, quantiles: tuple[float, float], resamples: int = RESAMPLES
+) -> tuple[np.ndarray, np.ndarray]:
     """The ends of the calibrated band, had other unseen sequences set it.
 
     A resample never reaches beyond the sample, so that of ends near its extremes the spread is told
@@ -211,11 +209,13 @@ def redrawn_ends(ma: np.ndarray, quantiles: tuple[float, float]) -> tuple[np.nda
     Args:
         ma: memorization accuracy of each unseen sequence, (N,).
         quantiles: the ends of the band.
+        resamples: how many.
 
     Returns:
-        Lower and upper ends, (RESAMPLES,) each.
+        Lower and upper ends, (resamples,) each.
     """
-    low, high = np.quantile(np.asarray(ma)[unseen_resamples(len(ma))], quantiles, axis=1)
+    indices = unseen_resamples(len(ma), resamples)
+    low, high = np.quantile(np.asarray(ma)[indices], quantiles, axis=1)
     return low, high
 
 

@@ -27,9 +27,9 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, chosen: np.ndarray) -> "Ragged":
-        """Some of the rows, by positions or by a mask (N,)."""
-        return Ragged(tuple(self.rows[i] for i in np.arange(len(self))[np.asarray(chosen)]))
+    def __getitem__(self, chosen: np.ndarray | slice) -> "Ragged":
+        """Some of the rows: by positions, a mask (N,) or a slice."""
+        return Ragged(tuple(self.rows[i] for i in np.arange(len(self))[chosen]))
 
     @property
     def device(self) -> torch.device:
@@ -50,7 +50,7 @@ def rows_of(table: pd.DataFrame, device: torch.device | str = "cpu") -> TokenRow
     """Token rows of a table of sequences, in its order."""
     if table["tokens"].map(len).nunique() == 1:
         return torch.from_numpy(tokens_of(table)).to(device)
-    rows = [torch.as_tensor(np.asarray(row, dtype=np.int64)) for row in table["tokens"]]
+    rows = [torch.from_numpy(np.array(row, dtype=np.int64)) for row in table["tokens"]]
     return Ragged(tuple(row.to(device) for row in rows))
 
 

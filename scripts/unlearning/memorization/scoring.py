@@ -9,6 +9,7 @@ own length (`rows.of_each`). Definitions: Jang et al. 2023 (arXiv 2210.01504) fo
 et al. 2023 (2310.16789) for Min-K%, Zhang et al. 2024 (2404.02936) for Min-K%++.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -54,6 +55,12 @@ class TokenScores:
     def of(self, rows: np.ndarray) -> "TokenScores":
         """The scores of some of the sequences; `rows` indexes or masks them."""
         return TokenScores(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    @staticmethod
+    def joined(parts: Sequence["TokenScores"]) -> "TokenScores":
+        """The scores of sequences of one length under each other."""
+        names = TokenScores.__dataclass_fields__
+        return TokenScores(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
     @property
     def finite(self) -> np.ndarray:
@@ -118,6 +125,37 @@ class TokenScores:
         """
         part = self.log_probs[:, self._first_of(suffix) :]
         return np.where(self.finite, -part.mean(axis=1, dtype=np.float64), np.nan)
+
+    def token_profile(self, head: int) -> dict[str, np.ndarray]:
+        """How the token scores of each sequence are spread, (N,) each, in nats.
+
+        Two sequences of equal loss may differ in it: one made of easy and impossible tokens is no
+        natural text. Needs a pass with moments.
+
+        Args:
+            head: so many first predicted tokens count as the beginning.
+
+        Returns:
+            entropy and entropy_spread, mean and standard deviation over the tokens of the entropy
+            of the predictive distribution; log_prob_min, _q10, _q25, _median, _q75, _q90, _max and
+            _spread, quantiles (linear between order statistics) and standard deviation of log p;
+            head_loss, mean negative log-likelihood of the first `head` predicted tokens.
+
+        Raises:
+            InputError: `head` is not in 1..T-1.
+        """
+        self._first_of(head)
+        log_probs, entropy = self.log_probs.astype(np.float64), -self.mean.astype(np.float64)
+        at = {"min": 0, "q10": 0.1, "q25": 0.25, "median": 0.5, "q75": 0.75, "q90": 0.9, "max": 1}
+        quantiles = np.quantile(log_probs, [*at.values()], axis=1)
+        profile = {
+            "entropy": entropy.mean(axis=1),
+            "entropy_spread": entropy.std(axis=1),
+            **{f"log_prob_{name}": row for name, row in zip(at, quantiles, strict=True)},
+            "log_prob_spread": log_probs.std(axis=1),
+            "head_loss": -log_probs[:, :head].mean(axis=1),
+        }
+        return {name: np.where(self.finite, values, np.nan) for name, values in profile.items()}
 
     def _first_of(self, suffix: int) -> int:
         """Column of the first of the last `suffix` tokens."""

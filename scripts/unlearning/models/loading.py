@@ -1,14 +1,16 @@
 """Loading and saving causal language models: full precision, safetensors, nothing executed."""
 
+import json
 import resource
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from unlearning.jobs.errors import InputError, first_line
+from unlearning.jobs.files import replacing
 from unlearning.jobs.gpus import take
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -46,9 +48,13 @@ def load_model(
     """
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=dtype, use_safetensors=True, output_loading_info=True
+            str(folder),
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # the libraries raise whatever a wrong file leads them to
         raise InputError(
             f"{folder}: no model can be loaded ({first_line(error)});"
             " give a folder with config.json and model.safetensors"
@@ -58,6 +64,23 @@ def load_model(
             f"{folder}: its weights lack {min(found['missing_keys'])}; give the whole model"
         )
     return model.to(device).eval()
+
+
+def recast(folder: Path, precision: str) -> None:
+    """Round the weights that stand in a folder, file by file, to "bfloat16", "float16", ..."""
+    wanted = getattr(torch, precision)
+    for path in sorted(folder.glob("*.safetensors")):
+        weights = {
+            name: tensor.to(wanted) if tensor.is_floating_point() else tensor
+            for name, tensor in load_file(path).items()
+        }
+        with replacing(path) as scratch:  # the file may be linked elsewhere: never in place
+            save_file(weights, scratch, {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config.pop("torch_dtype", None)
+    with replacing(folder / "config.json") as scratch:
+        text = json.dumps(config | {"dtype": precision}, indent=2)
+        scratch.write_text(f"{text}\n", encoding="utf-8")
 
 
 def load_tokenizer(folder: Path | str):

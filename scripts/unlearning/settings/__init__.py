@@ -10,6 +10,7 @@ each time that Snakemake starts.
 """
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -45,6 +46,10 @@ def build(values: Any, wanted: type[Class], where: str) -> Class:
         return TypeAdapter(wanted).validate_python(values)
     except ValidationError as error:
         raise InputError(f"{where}: {_explain(error.errors()[0], wanted)}") from None
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{where}: a text has half a character (a lone surrogate); write it anew"
+        ) from None
 
 
 def _explain(problem: dict[str, Any], wanted: type) -> str:
@@ -58,7 +63,8 @@ def _explain(problem: dict[str, Any], wanted: type) -> str:
         return f"key '{key}' is missing; add it"
     if problem["type"] == "value_error":
         return f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
-    return f"{key}: {problem['msg'].lower()}, found {problem['input']!r}; correct it"
+    found = textwrap.shorten(repr(problem["input"]), 80, placeholder=" ...")
+    return f"{key}: {problem['msg'].lower()}, found {found}; correct it"
 
 
 def _keys_at(wanted: type, path: list[str]) -> list[str]:

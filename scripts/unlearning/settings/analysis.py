@@ -5,7 +5,6 @@ from pydantic import Field
 from unlearning.jobs.errors import InputError, nearest
 from unlearning.names import HEADLINE, METRICS
 from unlearning.settings import settings_class
-from unlearning.statistics import WITNESSES
 
 
 @settings_class
@@ -32,7 +31,9 @@ class TableSettings:
     baselines: tuple[str, ...] = ("ga", "ta")
     """Labels of the methods to compare against; one that was not run is left out."""
 
-    proposals: tuple[str, ...] = ("sga", "tau", "sga_each", "ta_then_sga")
+    proposals: tuple[str, ...] = (
+        "sga", "tau", "sga_kl", "npo", "twin", "sga_each", "ta_then_sga",
+    )  # fmt: skip
     """Labels of the methods that are compared with each baseline."""
 
     accuracy_kinds: tuple[str, ...] = ("choice",)
@@ -62,8 +63,12 @@ class SolutionSettings:
     max_attack: float = Field(default=0.75, ge=0)
     """Its largest acceptable mean; of an AUC, 0.5 is chance."""
 
+    max_drift: float | None = Field(default=0.1, ge=0)
+    """Largest acceptable rise of the loss of unseen sequences (`unseen_drift`), nats per token: who
+    spoils all text of a kind hides the forgotten among it. null does not ask for it."""
+
     utility_metric: str = "utility_accuracy"
-    """Decides among the methods that keep both limits."""
+    """Decides among the methods that keep the limits."""
 
     def __post_init__(self) -> None:
         """Refuse metrics that do not exist."""
@@ -78,19 +83,32 @@ class SolutionSettings:
                 " choose e.g. utility_accuracy or perplexity"
             )
 
+    def limits(self) -> list[tuple[str, float]]:
+        """The metrics that have a limit, with it."""
+        limits = [(self.outlier_metric, self.max_outliers), (self.attack_metric, self.max_attack)]
+        return limits if self.max_drift is None else [*limits, ("unseen_drift", self.max_drift)]
+
     def rule(self, repetitions: str = "draws") -> str:
         """The rule in words; what intervals are taken over is draws or replicates."""
         utility = METRICS[self.utility_metric]
+        drift = (
+            ""
+            if self.max_drift is None
+            else (
+                f" and mean rise of the loss of unseen sequences (unseen_drift) at most"
+                f" {self.max_drift:g} nats per token"
+            )
+        )
         return (
             f"feasible: no run diverged, mean {METRICS[self.outlier_metric].label}"
             f" ({self.outlier_metric}) at most {self.max_outliers:g} and mean"
             f" {METRICS[self.attack_metric].label} ({self.attack_metric}) at most"
-            f" {self.max_attack:g}; among the feasible the"
+            f" {self.max_attack:g}{drift}; among the feasible the"
             f" {'highest' if utility.better == 'higher' else 'lowest'} {utility.label}"
             f" ({self.utility_metric}) wins; the lead is sure if the paired intervals over"
             f" {repetitions}"
             " (Student's and the bootstrap's) exclude 0 against every other feasible method; fewer"
-            f" than {WITNESSES} {repetitions} have no bootstrap, and make nothing sure"
+            f" than four {repetitions} have no bootstrap, and make nothing sure"
         )
 
 
@@ -110,6 +128,18 @@ class ClaimRules:
 
     nats_margin: float = Field(default=0.10, ge=0)
     """A rise of log-perplexity, nats per token, that counts as no harm."""
+
+    own_target: str = "twin"
+    """Label of the method that gives each sequence a target of its own, for C8."""
+
+    single_margin: float = Field(default=0.03, ge=0)
+    """An AUC of the worst single score so far above the control's counts as not found."""
+
+    learned_margin: float = Field(default=0.05, ge=0)
+    """The same for the learned attacker."""
+
+    strict_margin: float = Field(default=0.08, ge=0)
+    """The same for the attackers that look at tokens."""
 
 
 @settings_class

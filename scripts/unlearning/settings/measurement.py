@@ -12,7 +12,8 @@ class MeasurementSettings:
     """How a model is measured."""
 
     ngram: int = Field(default=10, ge=1)
-    """n of the extraction likelihood EL_n, tokens; published 10 at 200 tokens a sequence."""
+    """n of the extraction likelihood EL_n, tokens; published 10 at 200 tokens a sequence. At most
+    half of a sequence: of rows of your own, which may be short."""
 
     el: tuple[Literal["forget", "unseen"], ...] = ("forget",)
     """Where EL_n is measured, by far the costliest number. "forget": of the forget set on unlearned
@@ -22,7 +23,7 @@ class MeasurementSettings:
 
     extraction_suffix: int = Field(default=50, ge=1)
     """A sequence counts as extracted when greedy decoding from all tokens before the last so many
-    emits them verbatim."""
+    emits them verbatim. At most half of a sequence, as `ngram`."""
 
     min_k: float = Field(default=0.2, gt=0, le=1)
     """The share of least likely tokens that Min-K% and Min-K%++ average over."""

@@ -29,8 +29,8 @@ class OwnSettings:
     """Sequences of the same kind that the models know and may keep; measured, never forgotten."""
 
     background: str | None = None
-    """Ordinary training text, rows with `text`: for methods of your own that train on rows to
-    retain. The methods that are here do not."""
+    """Ordinary training text, rows with `text`: for methods that train on something to keep, and
+    for a term `retain` under any method."""
 
     tasks: dict[Name, str] = Field(default_factory=dict)
     """Tasks of your own: name of a task under `measurement.tasks` -> its file. A row is an item of

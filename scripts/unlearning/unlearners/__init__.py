@@ -8,6 +8,10 @@ comes back from each yield is g, the memorization of every forget-set sequence a
 (F,) array, in the order of `request.forget`. The driver decides when to stop. A method with an end
 of its own declares `ENDS = True` and *returns* the phase of its last step instead of yielding it.
 
+A file may also hold `RETAIN`, the published term on text to keep (`RetainSettings`), which every
+step adds unless the config says otherwise; `RETAIN_KINDS`, if not every kind of that term goes with
+the method; and `NEEDS_RETAIN = True`, if the method itself trains on rows to retain.
+
 There is no list to keep: a new file is a new method. The config check reads `Settings` of the
 methods in use before anything runs, so these files import torch for type checkers only, or inside
 their functions.
@@ -15,16 +19,18 @@ their functions.
 
 import importlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from unlearning.jobs.errors import InputError, nearest
 from unlearning.settings import build
+from unlearning.settings.unlearning import RetainSettings, UnlearnerSettings
 
-BESIDE = {"__init__", "driver", "learner", "pairing", "readings", "request"}
+BESIDE = {"__init__", "driver", "learner", "pairing", "readings", "request", "retain"}
 """Files that are no method: what a method may do to a model and read of it, how sequences are
-paired, what is asked of a method, who drives it."""
+paired, what is asked of a method, the term on text to keep, who drives it."""
 
 
 def names() -> list[str]:
@@ -43,11 +49,6 @@ def load(method: str) -> ModuleType:
     return importlib.import_module(f"unlearning.unlearners.{method}")
 
 
-def ends(method: str) -> bool:
-    """Whether a method has an end of its own."""
-    return getattr(load(method), "ENDS", False)
-
-
 def settings_of(method: str, label: str, values: dict[str, Any]) -> Any:
     """The `Settings` of a method filled from the config block named `label`.
 
@@ -61,3 +62,63 @@ def settings_of(method: str, label: str, values: dict[str, Any]) -> Any:
 def modules(methods: Iterable[str]) -> tuple[str, ...]:
     """Dotted names of methods' files: what a result depends on beside what its script imports."""
     return tuple(f"unlearning.unlearners.{method}" for method in sorted(set(methods)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A block under `unlearners` of the config, checked.
+
+    Attributes:
+        method: name of the unlearner.
+        settings: its `Settings`.
+        stop: the stop rule: "mean", "each", or "none" for a method with an end of its own.
+        learning_rate: the block's own, or None.
+        retain: the term that every step adds on text to keep, or None.
+        needs_retain: whether there must be rows to retain.
+    """
+
+    method: str
+    settings: Any
+    stop: str
+    learning_rate: float | None
+    retain: RetainSettings | None
+    needs_retain: bool
+
+
+def plan(label: str, block: dict[str, Any]) -> Plan:
+    """Read the config block named `label`.
+
+    Raises:
+        InputError: a key or a value that does not fit, in what all methods share or in the
+            method's own settings; a term on text to keep that does not go with the method.
+    """
+    where = f"unlearners.{label}"
+    every = UnlearnerSettings.__dataclass_fields__
+    shared = build({key: block[key] for key in every if key in block}, UnlearnerSettings, where)
+    module, rules = load(shared.method), ["mean", "each"]
+    if getattr(module, "ENDS", False):
+        rules.append("none")
+    stop = shared.stop or ("none" if "none" in rules else "mean")
+    if stop not in rules:
+        raise InputError(
+            f"{where}.stop: '{stop}' is no stop rule"
+            f"{'' if 'none' in rules else ' for a method without an end of its own'}; choose"
+            f" {', '.join(map(repr, rules[:-1]))} or '{rules[-1]}'"
+        )
+    retain = shared.retain if "retain" in block else getattr(module, "RETAIN", None)
+    kinds = getattr(module, "RETAIN_KINDS", ("kl", "nll"))
+    if retain is not None and retain.kind not in kinds:
+        raise InputError(
+            f"{where}.retain.kind: '{retain.kind}' does not go with {shared.method}; choose"
+            f" {' or '.join(kinds)}"
+        )
+    return Plan(
+        method=shared.method,
+        settings=settings_of(
+            shared.method, label, {key: block[key] for key in block if key not in every}
+        ),
+        stop=stop,
+        learning_rate=shared.learning_rate,
+        retain=retain,
+        needs_retain=retain is not None or getattr(module, "NEEDS_RETAIN", False),
+    )

@@ -14,8 +14,10 @@ from unlearning.jobs.progress import progress
 from unlearning.memorization.forgetting import below
 from unlearning.memorization.rows import TokenRows, fitting, of_each
 from unlearning.memorization.scoring import extraction_likelihood, ma_and_loss
+from unlearning.settings.unlearning import RetainSettings
 from unlearning.unlearners.learner import Learner
 from unlearning.unlearners.request import Request
+from unlearning.unlearners.retain import retaining
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def unlearn(
     precision: str = "fp32",
     checkpointing: bool = False,
     offload: str = "none",
+    retain: RetainSettings | None = None,
     label: str = "unlearning",
 ) -> Outcome:
     """Unlearn in place until the rule is met, method or epochs are at an end, or the run diverges.
@@ -110,6 +113,7 @@ def unlearn(
         precision: of the steps' matrix products, see `Learner`.
         checkpointing: see `Learner`.
         offload: see `Learner`.
+        retain: a term on the request's rows to retain, added to every step.
         label: shown beside the progress bar.
     """
     learner = Learner(
@@ -120,6 +124,8 @@ def unlearn(
         checkpointing=checkpointing,
         offload=offload,
     )
+    if retain is not None:
+        learner.every_step = retaining(learner, request, retain)
     steps = unlearners.load(method).unlearn(learner, request, settings)
     next(steps)
     status, phases, history, last = "cap", [], [], False

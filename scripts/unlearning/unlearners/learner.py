@@ -1,7 +1,7 @@
 """What an unlearner may do to a model: read it, step on a loss, get its weights, set them."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 import torch
@@ -38,7 +38,12 @@ class Learner:
             (Reading(forget), lambda views: views.log_p.mean()),
             (Reading(keep, ("divergence",), now), lambda views: views.divergence.mean()),
         )
+
+    Attributes:
+        every_step: None, or what makes a term that is added to every step, whichever kind it is.
     """
+
+    every_step: Callable[[], Term] | None
 
     def __init__(
         self,
@@ -81,6 +86,7 @@ class Learner:
             self._splits and precision == "fp32" and is_matrix(head) and head.weight.requires_grad
         )
         self._remembered = None
+        self.every_step = None
         self.restart()
 
     def restart(self) -> None:
@@ -116,7 +122,9 @@ class Learner:
         self._finish()
 
     def _finish(self) -> None:
-        """The optimizer step, once all gradients are there."""
+        """What every step adds, and the optimizer step."""
+        if self.every_step is not None:
+            self._add_terms([self.every_step()])
         self.model.eval()
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate
@@ -149,6 +157,10 @@ class Learner:
         Args:
             terms: pairs of a reading and an objective; a term without slopes adds nothing.
         """
+        self._add_terms(terms)
+        self._finish()
+
+    def _add_terms(self, terms: Iterable[Term]) -> None:
         self.model.train(self._checkpointing)
         for reading, objective in terms:
             shares = self._shares(len(reading.rows))
@@ -160,7 +172,6 @@ class Learner:
                 (slopes,) = torch.autograd.grad(value, table)
                 # the processes' gradients are averaged
                 self._add_slopes(reading, shares, kept, slopes * sharding.processes())
-        self._finish()
 
     @torch.no_grad()
     def read(self, reading: Reading) -> Views:

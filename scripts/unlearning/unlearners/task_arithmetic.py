@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from unlearning.unlearners.request import Request
 
 
+RETAIN_KINDS = ("kl",)  # trained on, text to keep would become part of what is subtracted
+
+
 @settings_class
 class Settings:
     """The edit, and the ascent before it."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from unlearning.unlearners.request import Request
 
 
+RETAIN_KINDS = ("kl",)  # trained on, text to keep would become part of what is subtracted
+
+
 @settings_class
 class Settings:
     """The two phases, in the reverse order of TAU."""

@@ -1,4 +1,4 @@
-"""The abstract's claims, each a rule over the tidy tables: supported, refuted or undecided.
+"""The abstract's claims, and one of ours, each a rule: supported, refuted or undecided.
 
 A comparison decides only if its interval excludes zero (for "not hurt": excludes a loss of the
 stated margin), of a paired one and of a mean over cells Student's and the bootstrap's, which needs
@@ -19,6 +19,7 @@ from unlearning.analysis.claims.c4_proposals import judge_proposals
 from unlearning.analysis.claims.c5_utility import judge_utility
 from unlearning.analysis.claims.c6_map import judge_map
 from unlearning.analysis.claims.c7_gains import judge_gains
+from unlearning.analysis.claims.c8_own_target import judge_own_target
 from unlearning.analysis.claims.verdicts import ClaimSettings, Verdict, show
 from unlearning.analysis.replicates import replicated
 
@@ -54,6 +55,7 @@ def judge(
         judge_utility(runs, gains, settings),
         judge_map(space, gains, settings),
         judge_gains(gains, settings),
+        judge_own_target(runs, settings),
     ]
 
 
@@ -82,7 +84,7 @@ def as_markdown(verdicts: Sequence[Verdict], several: bool = False) -> str:
         verdicts: of all claims.
         several: whether there are several replicates.
     """
-    lines = ["# The abstract's claims, judged", "", "| | claim | verdict |", "|---|---|---|"]
+    lines = ["# The claims, judged", "", "| | claim | verdict |", "|---|---|---|"]
     lines += [f"| {v.id} | {v.claim} | **{v.verdict}** |" for v in verdicts]
     lines += ["", *(SEVERAL if several else ONE)]
     for v in verdicts:

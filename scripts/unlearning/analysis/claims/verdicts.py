@@ -80,6 +80,7 @@ CLAIMS = {
     "C5": "Utility is not hurt",
     "C6": "There is a map: which method is best depends on model size and forget-set size",
     "C7": "The gains are quantified",
+    "C8": "(Ours) A method that gives each sequence its own target is not found by the attack",
 }
 
 

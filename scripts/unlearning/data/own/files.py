@@ -211,8 +211,7 @@ def _parquet(path: Path, content: bytes, faults: Faults) -> Iterator[Row]:
 
     try:
         table = parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
-    # also what its cells hold: texts that are no Unicode, dates beyond the calendar
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, KeyError):
+    except Exception:  # whatever the library is led to by a file or by what its cells hold
         raise InputError(f"{path}: not a Parquet file; write it anew") from None
     for number, values in enumerate(table, start=1):
         yield Row(number, f"{path} row {number}", _named(values))
@@ -221,12 +220,18 @@ def _parquet(path: Path, content: bytes, faults: Faults) -> Iterator[Row]:
 def _decoded(path: Path, content: bytes) -> str:
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8-sig")
     try:
-        return content.decode(encoding)  # spreadsheets put a mark before the first line
+        text = content.decode(encoding)  # spreadsheets put a mark before the first line
     except UnicodeDecodeError:
         raise InputError(
             f"{path}: is not {encoding.removesuffix('-sig').upper()}; write it anew as UTF-8 (in a"
             " spreadsheet: CSV UTF-8)"
         ) from None
+    if "\0" in text:
+        raise InputError(
+            f"{path}: has zero bytes: it is damaged, or UTF-16 without its mark; write it anew as"
+            " UTF-8"
+        )
+    return text
 
 
 def _named(values: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from unlearning.data.challenge.published import read_rows as published_rows
 from unlearning.data.challenge.tasks import items_of
@@ -180,19 +181,30 @@ def reader_of(models: Mapping[str, Path], bos: Literal["auto"] | bool) -> Reader
 
     Raises:
         InputError: a tokenizer cannot be loaded, has no end-of-text token, or no beginning-of-text
-            token where one is asked for; or the models do not begin texts alike.
+            token where one is asked for; a model is no causal language model; or the models do not
+            begin texts alike.
     """
     tokenizers, sizes, contexts, begins = {}, [], [], set()
     for name, folder in models.items():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(folder))
-            config = AutoConfig.from_pretrained(str(folder)).get_text_config()
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+            config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+            kind, config = config.model_type, config.get_text_config()
             sizes.append(int(config.vocab_size))
+            context = getattr(config, "max_position_embeddings", None)
+            contexts.append(None if context is None else int(context))
+            alone = tokenizer("a")["input_ids"]  # some files are wrong only where they are used
+            encode(tokenizer, ["a"], literal=True)
         except Exception as error:  # the libraries raise whatever a wrong file leads them to
             raise InputError(
                 f"models.{name}: its tokenizer or config.json cannot be loaded"
                 f" ({first_line(error)}); give a model folder that transformers can load"
             ) from None
+        if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            raise InputError(
+                f"models.{name}: a model of type '{kind}' has no head that predicts the next token;"
+                " give a causal language model"
+            )
         if tokenizer.eos_token_id is None:
             raise InputError(
                 f"models.{name}: its tokenizer has no end-of-text token (eos_token); set one"
@@ -204,9 +216,8 @@ def reader_of(models: Mapping[str, Path], bos: Literal["auto"] | bool) -> Reader
                 " (bos_token); give false or auto"
             )
         # by itself a tokenizer begins a text as its makers trained the model
-        wanted = tokenizer("a")["input_ids"][:1] == [begin] if bos == "auto" else bos
+        wanted = alone[:1] == [begin] if bos == "auto" else bos
         begins.add(begin if wanted else None)
-        contexts.append(getattr(config, "max_position_embeddings", None))
         tokenizers[name] = tokenizer
     if len(begins) > 1:
         raise InputError(
@@ -378,7 +389,7 @@ def draw_unseen(
     lengths = [len(row) for row in parts["forget"].tokens.values()]
     drawn, cut, short = {}, 0, 0
     for half in (order[: len(order) // 2], order[len(order) // 2 :]):
-        goals = goals_of([len(rows[i][1]) for i in half], lengths)
+        goals = goals_of([len(rows[i][1]) for i in half], lengths).tolist()
         for (name, row), goal in zip([rows[i] for i in half], goals, strict=True):
             drawn[name] = row[:goal]
             cut += len(row) > goal
@@ -404,7 +415,7 @@ def goals_of(lengths: Sequence[int], wanted: Sequence[int]) -> np.ndarray:
 
 
 def akin(parts: Mapping[str, Sequences]) -> int:
-    """How many unseen sequences share a stretch of `tokens.APART` tokens with a known one."""
+    """How many unseen sequences share a stretch of `APART` tokens with a known one."""
     known: set[bytes] = set()
     for part in set(parts) - {"unseen"}:
         known.update(*map(stretches, parts[part].tokens.values()))

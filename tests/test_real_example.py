@@ -1,0 +1,60 @@
+"""The example with a real model: the same texts at each run, and a config that fits them."""
+
+import sys
+
+import pytest
+import yaml
+
+from running import ROOT
+from unlearning.configuration import check
+
+sys.path.insert(0, str(ROOT / "examples/real"))
+
+import invented
+import prepare
+
+
+def test_invented_texts_are_many_and_the_same_for_a_seed():
+    texts = invented.invented_texts(120, seed=3)
+    assert texts == invented.invented_texts(120, seed=3)
+    assert texts[:40] == invented.invented_texts(40, seed=3)
+    assert not set(texts) & set(invented.invented_texts(120, seed=4))
+    assert len({text[:150] for text in texts}) == 120  # alike nowhere near their beginnings
+    assert min(len(text.split()) for text in texts) > 64
+
+
+def test_windows_follow_one_another_and_have_enough_tokens():
+    def tokenizer(text, add_special_tokens):
+        assert not add_special_tokens
+        return {"input_ids": list(text)}  # a token is a character
+
+    words = prepare.known_texts("Apache")["mit"]
+    windows = prepare.windows(words, tokenizer)
+    assert words.startswith(" ".join(windows))
+    assert all(prepare.WINDOW <= len(window) < prepare.WINDOW + 20 for window in windows)
+    assert len(words) - len(" ".join(windows)) <= prepare.WINDOW + 20
+
+
+def test_the_known_texts_are_whole():
+    texts = prepare.known_texts("Apache")
+    assert set(texts) == {
+        "apache", "bsd", "constitution", "declaration", "genesis", "gettysburg", "mit", "psalm_23",
+    }  # fmt: skip
+    assert all("\n" not in text for text in texts.values())
+    assert texts["bsd"].startswith("Redistribution and use")
+    assert texts["mit"].startswith("Permission is hereby granted")
+
+
+def test_the_config_fits_the_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "real").mkdir()
+    for name in ("forget", "retained", "unseen", "held_out"):
+        prepare.write(tmp_path / f"real/{name}.jsonl", {"1": "a text", "2": "another"})
+    (tmp_path / f"real/{prepare.GGUF}").write_bytes(b"GGUF")
+    config = check(yaml.safe_load((ROOT / "config/real.yaml").read_text()))
+    assert config["models"]["smollm2_135m"]["gguf"] == f"real/{prepare.GGUF}"
+    assert config["own"]["minimum"] <= prepare.WINDOW
+    assert config["measurement"]["ngram"] < prepare.WINDOW
+    (tmp_path / "real/unseen.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"own.unseen: no file real/unseen.jsonl"):
+        check(yaml.safe_load((ROOT / "config/real.yaml").read_text()))
