@@ -344,7 +344,7 @@ def main() -> None:
     # what models trained here have: of others the size is known otherwise
     vocabulary = (config["corpus"] or config["challenge"] or {}).get("vocabulary") or 50_257
     sizes, seeds = config["forget_sets"]["sizes"], config["forget_sets"]["seeds"]
-    each = len(config["unlearners"]) * len(seeds)
+    each = len(config["unlearners"]) * len(seeds) * len(config["replicates"])
     cells = each * len(sizes)
     print(
         f"\nAssumed: {EPOCHS} epochs a run, and the rates where it says so. To measure yours:"
@@ -363,7 +363,8 @@ def main() -> None:
             f"  memory of unlearning  {sum(parts.values()) / 1e3:.2f} GB and activations ({listed})"
         )
         kept = cells if config["jobs"]["keep_checkpoints"] else 1
-        print(f"  disk                  {(1 + kept) * parts['weights'] / 1e3:.1f} GB of weights")
+        disk = (len(config["replicates"]) + kept) * parts["weights"] / 1e3
+        print(f"  disk                  {disk:.1f} GB of weights")
         if model["hub"]:
             print(f"  download              {parts['weights'] / 1e3:.1f} GB from {model['hub']}")
         work = original_work(config, name, count)

@@ -237,7 +237,7 @@ rule record_provenance:
         config=as_json(**CONFIG),
         benchmarks=f"{LOGS}/benchmarks",
         given=lambda wildcards, input: f"--files {input.given}" if input.given else "",
-        models=expand(f"{RESULTS}/models/{{model}}", model=MODELS),  # made before the runs were
+        models=of_all("models/{model}", model=MODELS),  # made before the runs were
     shell:
         "python {params.script} --runs {input.runs} --benchmarks {params.benchmarks}"
         " --config {params.config:q} {params.given} --models {params.models} --output {output}"

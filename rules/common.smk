@@ -15,7 +15,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir, "scripts")))
 
 from unlearning import attacks, unlearners
-from unlearning.configuration import check, source_of
+from unlearning.configuration import check, of_replicate, source_of
 from unlearning.jobs.digests import digest_of_files
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.failures import causes
@@ -41,6 +41,11 @@ report: "../report/workflow.rst"
 SOURCE = source_of(CONFIG)
 RESULTS = f"results/{CONFIG['run']}"
 LOGS = f"logs/{CONFIG['run']}"
+# a replicate is an experiment of its own up to `collect`; where there are several, each has its
+# folders, and where there is one the wildcard is not there
+REPLICATES = CONFIG["replicates"]
+REPLICATE = "/replicate-{replicate}" if len(REPLICATES) > 1 else ""
+HOME = RESULTS + REPLICATE
 MODELS = list(CONFIG["models"])
 # trained here from scratch, so that a control can be trained too; the others are fetched
 TRAINED = [name for name, model in CONFIG["models"].items() if model["pretraining"]]
@@ -73,12 +78,18 @@ for cell in CELLS:
 UNLEARNED = [f"{model}/{batch}" for model in MODELS for batch in BATCHES]
 
 
+def of_all(path, **wildcards):
+    """A file of every replicate, for each of the wildcards' values."""
+    return expand(f"{HOME}/{path}", replicate=REPLICATES, **wildcards)
+
+
 def one_of(names):
     """A pattern that matches just these names, and nothing where there is none."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
 wildcard_constraints:
+    replicate=r"\d+",
     model=one_of(MODELS),
     # not every name: the pattern is matched for each file of each job
     batch=r"[\w.-]+",
@@ -125,12 +136,23 @@ def code(name, modules=(), beside=()):
 # one 2.7B checkpoint is 10 GB and a sweep has hundreds: they are kept only where asked for
 CHECKPOINTS = (lambda path: path) if CONFIG["jobs"]["keep_checkpoints"] else temp
 # unlearned models to keep, with a card each
-KEPT = [f"{RESULTS}/kept/{job}" for job in UNLEARNED if CONFIG["jobs"]["keep_checkpoints"]]
+KEPT = of_all("kept/{job}", job=UNLEARNED if CONFIG["jobs"]["keep_checkpoints"] else [])
 
 
 def as_json(**values):
     """Settings as one command-line argument, keys in stable order."""
     return json.dumps(values, sort_keys=True)
+
+
+def number_of(wildcards):
+    """Number of the replicate that a job belongs to."""
+    return int(wildcards.get("replicate", REPLICATES[0]))
+
+
+@functools.cache
+def replicate_config(number):
+    """The checked config of one replicate, with the seeds of its own."""
+    return of_replicate(CONFIG, number)
 
 
 def folder_of(wildcards, output):
@@ -171,7 +193,7 @@ def launcher(wildcards, resources):
 def control_of(wildcards):
     """The folder of a model's control: trained here beside it, or given."""
     has_one = wildcards.model in TRAINED + GIVEN_CONTROL
-    return f"{RESULTS}/controls/{wildcards.model}" if has_one else []
+    return f"{HOME}/controls/{{model}}".format(**dict(wildcards.items())) if has_one else []
 
 
 def place_of(wildcards):
@@ -213,7 +235,9 @@ def target_settings(wildcards):
     """Settings of the attacks on one model; those that train take its learning rate."""
     shared = CONFIG["unlearning"] | CONFIG["models"][wildcards.model]["unlearning"]
     return {
-        "attacks": MODEL_ATTACKS,
+        "attacks": {
+            name: replicate_config(number_of(wildcards))["attacks"][name] for name in MODEL_ATTACKS
+        },
         "suffix": CONFIG["measurement"]["extraction_suffix"],
         "learning_rate": shared["learning_rate"],
         "micro_batch": shared["micro_batch"],

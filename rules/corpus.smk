@@ -5,12 +5,12 @@ rule make_corpus:
     input:
         code=code("make_corpus.py"),
     output:
-        sequences=f"{RESULTS}/sequences.parquet",
-        corpus=directory(f"{RESULTS}/corpus"),
+        sequences=f"{HOME}/sequences.parquet",
+        corpus=directory(f"{HOME}/corpus"),
     log:
-        f"{LOGS}/make_corpus.log",
+        f"{LOGS}/make_corpus{REPLICATE}.log",
     benchmark:
-        f"{LOGS}/benchmarks/make_corpus.tsv"
+        f"{LOGS}/benchmarks/make_corpus{REPLICATE}.tsv"
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -19,7 +19,7 @@ rule make_corpus:
         runtime=grown(10),
     params:
         script=script("make_corpus.py"),
-        settings=as_json(**CONFIG["corpus"]),
+        settings=lambda wildcards: as_json(**replicate_config(number_of(wildcards))["corpus"]),
     shell:
         "python {params.script} --settings {params.settings:q}"
         " --sequences {output.sequences} --corpus {output.corpus}"
@@ -29,13 +29,13 @@ rule make_corpus:
 rule draw_forget_sets:
     input:
         code=code("draw_forget_sets.py"),
-        sequences=f"{RESULTS}/sequences.parquet",
+        sequences=f"{HOME}/sequences.parquet",
     output:
-        f"{RESULTS}/forget_sets.parquet",
+        f"{HOME}/forget_sets.parquet",
     log:
-        f"{LOGS}/draw_forget_sets.log",
+        f"{LOGS}/draw_forget_sets{REPLICATE}.log",
     benchmark:
-        f"{LOGS}/benchmarks/draw_forget_sets.tsv"
+        f"{LOGS}/benchmarks/draw_forget_sets{REPLICATE}.tsv"
     localrule: True
     conda:
         "../envs/analysis.yaml"

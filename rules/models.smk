@@ -24,11 +24,11 @@ rule fetch_model:
     input:
         code=code("fetch_model.py"),
     output:
-        directory(f"{RESULTS}/{{role}}/{{model}}"),
+        directory(f"{HOME}/{{role}}/{{model}}"),
     log:
-        f"{LOGS}/fetch_model/{{role}}/{{model}}.log",
+        f"{LOGS}/fetch_model{REPLICATE}/{{role}}/{{model}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/fetch_model/{{role}}/{{model}}.tsv"
+        f"{LOGS}/benchmarks/fetch_model{REPLICATE}/{{role}}/{{model}}.tsv"
     wildcard_constraints:
         role="models|controls",
         model=one_of(FETCHED),
@@ -54,14 +54,14 @@ rule pretrain:
     # role "models": trained on everything; "controls": without the planted sequences
     input:
         code=code("pretrain.py"),
-        sequences=f"{RESULTS}/sequences.parquet",
-        corpus=f"{RESULTS}/corpus",
+        sequences=f"{HOME}/sequences.parquet",
+        corpus=f"{HOME}/corpus",
     output:
-        directory(f"{RESULTS}/{{role}}/{{model}}"),
+        directory(f"{HOME}/{{role}}/{{model}}"),
     log:
-        f"{LOGS}/pretrain/{{role}}/{{model}}.log",
+        f"{LOGS}/pretrain{REPLICATE}/{{role}}/{{model}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/pretrain/{{role}}/{{model}}.tsv"
+        f"{LOGS}/benchmarks/pretrain{REPLICATE}/{{role}}/{{model}}.tsv"
     wildcard_constraints:
         role="models|controls",
         model=one_of(TRAINED),
@@ -78,7 +78,7 @@ rule pretrain:
         script=script("pretrain.py"),
         settings=lambda wildcards: as_json(**CONFIG["models"][wildcards.model]["pretraining"]),
         without=lambda wildcards: "--without-planted" if wildcards.role == "controls" else "",
-        seed=CONFIG["seed"],
+        seed=lambda wildcards: replicate_config(number_of(wildcards))["seed"],
         # the cache's key needs these; because they ask for `resources` they are no rerun triggers
         device=lambda wildcards, resources: "GPU" if resources.gpu else "CPU",
         packages=lambda wildcards, resources: PACKAGES,
@@ -96,18 +96,18 @@ if CACHING:
 rule measure_original:
     input:
         code=code("measure_original.py", beside=ENGINE),
-        original=f"{RESULTS}/models/{{model}}",
+        original=f"{HOME}/models/{{model}}",
         control=control_of,
-        sequences=f"{RESULTS}/sequences.parquet",
-        corpus=f"{RESULTS}/corpus",
+        sequences=f"{HOME}/sequences.parquet",
+        corpus=f"{HOME}/corpus",
     output:
-        scores=f"{RESULTS}/original/{{model}}/scores.parquet",
-        utility=f"{RESULTS}/original/{{model}}/utility.parquet",
-        thresholds=f"{RESULTS}/original/{{model}}/thresholds.csv",
+        scores=f"{HOME}/original/{{model}}/scores.parquet",
+        utility=f"{HOME}/original/{{model}}/utility.parquet",
+        thresholds=f"{HOME}/original/{{model}}/thresholds.csv",
     log:
-        f"{LOGS}/measure_original/{{model}}.log",
+        f"{LOGS}/measure_original{REPLICATE}/{{model}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/measure_original/{{model}}.tsv"
+        f"{LOGS}/benchmarks/measure_original{REPLICATE}/{{model}}.tsv"
     priority: larger_first
     retries: retries(1)
     conda:
@@ -123,7 +123,7 @@ rule measure_original:
         settings=as_json(
             **CONFIG["measurement"], band_quantiles=CONFIG["forgetting"]["band_quantiles"]
         ),
-        work=f"{RESULTS}/.work/measure_original/{{model}}",
+        work=f"{HOME}/.work/measure_original/{{model}}",
     shell:
         "python {params.script} --original {input.original} {params.control}"
         " --name {wildcards.model} --sequences {input.sequences} --tasks {input.corpus}/tasks"
@@ -135,17 +135,17 @@ rule measure_original:
 rule attack_original:
     input:
         code=code("attack_original.py", attacks.modules(MODEL_ATTACKS)),
-        original=f"{RESULTS}/models/{{model}}",
+        original=f"{HOME}/models/{{model}}",
         control=control_of,
-        sequences=f"{RESULTS}/sequences.parquet",
-        forget_sets=f"{RESULTS}/forget_sets.parquet",
-        corpus=f"{RESULTS}/corpus",
+        sequences=f"{HOME}/sequences.parquet",
+        forget_sets=f"{HOME}/forget_sets.parquet",
+        corpus=f"{HOME}/corpus",
     output:
-        f"{RESULTS}/original/{{model}}/attack_values.parquet",
+        f"{HOME}/original/{{model}}/attack_values.parquet",
     log:
-        f"{LOGS}/attack_original/{{model}}.log",
+        f"{LOGS}/attack_original{REPLICATE}/{{model}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/attack_original/{{model}}.tsv"
+        f"{LOGS}/benchmarks/attack_original{REPLICATE}/{{model}}.tsv"
     priority: larger_first
     retries: retries(1)
     conda:
@@ -159,7 +159,7 @@ rule attack_original:
         script=script("attack_original.py"),
         control=control_option,
         settings=lambda wildcards: as_json(**target_settings(wildcards)),
-        work=f"{RESULTS}/.work/attack_original/{{model}}",
+        work=f"{HOME}/.work/attack_original/{{model}}",
     shell:
         "python {params.script} --original {input.original} {params.control}"
         " --name {wildcards.model} --tokenizer {input.original} --sequences {input.sequences}"

@@ -4,19 +4,19 @@
 rule unlearn:
     input:
         code=lambda wildcards: code("unlearn.py", methods_of(wildcards)),
-        model=f"{RESULTS}/models/{{model}}",
-        sequences=f"{RESULTS}/sequences.parquet",
-        corpus=f"{RESULTS}/corpus",
-        forget_sets=f"{RESULTS}/forget_sets.parquet",
-        thresholds=f"{RESULTS}/original/{{model}}/thresholds.csv",
+        model=f"{HOME}/models/{{model}}",
+        sequences=f"{HOME}/sequences.parquet",
+        corpus=f"{HOME}/corpus",
+        forget_sets=f"{HOME}/forget_sets.parquet",
+        thresholds=f"{HOME}/original/{{model}}/thresholds.csv",
     output:
-        checkpoints=CHECKPOINTS(directory(f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints")),
-        history=f"{RESULTS}/unlearned/{{model}}/{{batch}}/history.parquet",
-        runs=f"{RESULTS}/unlearned/{{model}}/{{batch}}/runs.parquet",
+        checkpoints=CHECKPOINTS(directory(f"{HOME}/unlearned/{{model}}/{{batch}}/checkpoints")),
+        history=f"{HOME}/unlearned/{{model}}/{{batch}}/history.parquet",
+        runs=f"{HOME}/unlearned/{{model}}/{{batch}}/runs.parquet",
     log:
-        f"{LOGS}/unlearn/{{model}}/{{batch}}.log",
+        f"{LOGS}/unlearn{REPLICATE}/{{model}}/{{batch}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/unlearn/{{model}}/{{batch}}.tsv"
+        f"{LOGS}/benchmarks/unlearn{REPLICATE}/{{model}}/{{batch}}.tsv"
     priority: larger_first
     retries: retries(1)
     conda:
@@ -31,7 +31,7 @@ rule unlearn:
         launcher=launcher,
         gpus=lambda wildcards, resources: min(1, resources.gpu),  # of each process
         settings=unlearning_settings,
-        work=f"{RESULTS}/.work/unlearn/{{model}}/{{batch}}",
+        work=f"{HOME}/.work/unlearn/{{model}}/{{batch}}",
     shell:
         "{params.launcher} {params.script} --model {input.model} --name {wildcards.model}"
         " --sequences {input.sequences} --forget-sets {input.forget_sets}"
@@ -44,17 +44,17 @@ rule unlearn:
 rule measure_unlearned:
     input:
         code=code("measure_unlearned.py", beside=ENGINE),
-        checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
-        sequences=f"{RESULTS}/sequences.parquet",
-        corpus=f"{RESULTS}/corpus",
-        forget_sets=f"{RESULTS}/forget_sets.parquet",
+        checkpoints=f"{HOME}/unlearned/{{model}}/{{batch}}/checkpoints",
+        sequences=f"{HOME}/sequences.parquet",
+        corpus=f"{HOME}/corpus",
+        forget_sets=f"{HOME}/forget_sets.parquet",
     output:
-        scores=f"{RESULTS}/unlearned/{{model}}/{{batch}}/scores.parquet",
-        utility=f"{RESULTS}/unlearned/{{model}}/{{batch}}/utility.parquet",
+        scores=f"{HOME}/unlearned/{{model}}/{{batch}}/scores.parquet",
+        utility=f"{HOME}/unlearned/{{model}}/{{batch}}/utility.parquet",
     log:
-        f"{LOGS}/measure_unlearned/{{model}}/{{batch}}.log",
+        f"{LOGS}/measure_unlearned{REPLICATE}/{{model}}/{{batch}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/measure_unlearned/{{model}}/{{batch}}.tsv"
+        f"{LOGS}/benchmarks/measure_unlearned{REPLICATE}/{{model}}/{{batch}}.tsv"
     priority: larger_first
     retries: retries(1)
     conda:
@@ -68,8 +68,8 @@ rule measure_unlearned:
         script=script("measure_unlearned.py"),
         settings=lambda wildcards: as_json(**CONFIG["measurement"], cells=BATCHES[wildcards.batch]),
         # made before the checkpoints were: a further input of thousands of jobs would cost planning
-        tokenizer=f"{RESULTS}/models/{{model}}",
-        work=f"{RESULTS}/.work/measure_unlearned/{{model}}/{{batch}}",
+        tokenizer=f"{HOME}/models/{{model}}",
+        work=f"{HOME}/.work/measure_unlearned/{{model}}/{{batch}}",
     shell:
         "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
         " --tokenizer {params.tokenizer} --sequences {input.sequences}"
@@ -82,15 +82,15 @@ rule measure_unlearned:
 rule attack_unlearned:
     input:
         code=code("attack_unlearned.py", attacks.modules(MODEL_ATTACKS)),
-        checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
-        sequences=f"{RESULTS}/sequences.parquet",
-        forget_sets=f"{RESULTS}/forget_sets.parquet",
+        checkpoints=f"{HOME}/unlearned/{{model}}/{{batch}}/checkpoints",
+        sequences=f"{HOME}/sequences.parquet",
+        forget_sets=f"{HOME}/forget_sets.parquet",
     output:
-        f"{RESULTS}/unlearned/{{model}}/{{batch}}/attack_values.parquet",
+        f"{HOME}/unlearned/{{model}}/{{batch}}/attack_values.parquet",
     log:
-        f"{LOGS}/attack_unlearned/{{model}}/{{batch}}.log",
+        f"{LOGS}/attack_unlearned{REPLICATE}/{{model}}/{{batch}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/attack_unlearned/{{model}}/{{batch}}.tsv"
+        f"{LOGS}/benchmarks/attack_unlearned{REPLICATE}/{{model}}/{{batch}}.tsv"
     priority: larger_first
     retries: retries(1)
     conda:
@@ -106,10 +106,10 @@ rule attack_unlearned:
             **target_settings(wildcards), cells=BATCHES[wildcards.batch]
         ),
         # made before the checkpoints were: a further input of thousands of jobs would cost planning
-        tokenizer=f"{RESULTS}/models/{{model}}",
+        tokenizer=f"{HOME}/models/{{model}}",
         control=control_option,
-        background=f"{RESULTS}/corpus/background.npy",
-        work=f"{RESULTS}/.work/attack_unlearned/{{model}}/{{batch}}",
+        background=f"{HOME}/corpus/background.npy",
+        work=f"{HOME}/.work/attack_unlearned/{{model}}/{{batch}}",
     shell:
         "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
         " --tokenizer {params.tokenizer} --sequences {input.sequences}"
@@ -121,19 +121,21 @@ rule attack_unlearned:
 rule collect:
     input:
         code=code("collect.py"),
-        sequences=f"{RESULTS}/sequences.parquet",
-        forget_sets=f"{RESULTS}/forget_sets.parquet",
+        sequences=of_all("sequences.parquet"),
+        forget_sets=of_all("forget_sets.parquet"),
         # one table stands for all of its job and of the jobs before it: thousands of jobs are then
         # planned in less time and memory
-        original=expand(f"{RESULTS}/original/{{model}}/scores.parquet", model=MODELS),
-        scores=expand(f"{RESULTS}/unlearned/{{job}}/scores.parquet", job=UNLEARNED),
+        original=of_all("original/{model}/scores.parquet", model=MODELS),
+        scores=of_all("unlearned/{job}/scores.parquet", job=UNLEARNED),
         values=(
-            expand(f"{RESULTS}/original/{{model}}/attack_values.parquet", model=MODELS)
-            + expand(f"{RESULTS}/unlearned/{{job}}/attack_values.parquet", job=UNLEARNED)
+            of_all("original/{model}/attack_values.parquet", model=MODELS)
+            + of_all("unlearned/{job}/attack_values.parquet", job=UNLEARNED)
             if MODEL_ATTACKS
             else []
         ),
     output:
+        # of one replicate this table is there already
+        **({"sequences": f"{RESULTS}/sequences.parquet"} if REPLICATE else {}),
         memorization=f"{RESULTS}/memorization.parquet",
         membership=f"{RESULTS}/membership.parquet",
         utility=f"{RESULTS}/utility.parquet",
@@ -156,33 +158,32 @@ rule collect:
         models=MODELS,
         batches=list(BATCHES),
         attacked="--attacked" if MODEL_ATTACKS else "",
+        replicates=f"--replicates {' '.join(map(str, REPLICATES))}" if REPLICATE else "",
         folder=folder_of,
     shell:
-        "python {params.script} --sequences {input.sequences}"
-        " --forget-sets {input.forget_sets} --original {params.folder}/original"
-        " --unlearned {params.folder}/unlearned --models {params.models} --batches {params.batches}"
-        " {params.attacked} --output {params.folder} > {log} 2>&1"
+        "python {params.script} --results {params.folder} {params.replicates}"
+        " --models {params.models} --batches {params.batches} {params.attacked} > {log} 2>&1"
 
 
 rule keep_models:
     # only where the config asks for it; float32 weights are linked, not copied
     input:
         code=code("keep_models.py"),
-        checkpoints=f"{RESULTS}/unlearned/{{model}}/{{batch}}/checkpoints",
-        tokenizer=f"{RESULTS}/models/{{model}}",
-        sequences=f"{RESULTS}/sequences.parquet",
-        forget_sets=f"{RESULTS}/forget_sets.parquet",
-        runs=f"{RESULTS}/unlearned/{{model}}/{{batch}}/runs.parquet",
+        checkpoints=f"{HOME}/unlearned/{{model}}/{{batch}}/checkpoints",
+        tokenizer=f"{HOME}/models/{{model}}",
+        sequences=f"{HOME}/sequences.parquet",
+        forget_sets=f"{HOME}/forget_sets.parquet",
+        runs=f"{HOME}/unlearned/{{model}}/{{batch}}/runs.parquet",
         memorization=f"{RESULTS}/memorization.parquet",
         per_run=f"{RESULTS}/tables/per_run.csv",
         exposed=f"{RESULTS}/attack_exposed.csv",
         given=f"{RESULTS}/files.json" if SOURCE == "own" else [],
     output:
-        directory(f"{RESULTS}/kept/{{model}}/{{batch}}"),
+        directory(f"{HOME}/kept/{{model}}/{{batch}}"),
     log:
-        f"{LOGS}/keep_models/{{model}}/{{batch}}.log",
+        f"{LOGS}/keep_models{REPLICATE}/{{model}}/{{batch}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/keep_models/{{model}}/{{batch}}.tsv"
+        f"{LOGS}/benchmarks/keep_models{REPLICATE}/{{model}}/{{batch}}.tsv"
     conda:
         "../envs/torch.yaml"
     threads: 1
@@ -191,6 +192,7 @@ rule keep_models:
         runtime=minutes_of,
     params:
         script=script("keep_models.py"),
+        replicate=lambda wildcards: f"--replicate {number_of(wildcards)}" if REPLICATE else "",
         settings=lambda wildcards: as_json(
             unlearners=CONFIG["unlearners"],
             origin=origin_of(CONFIG["models"][wildcards.model]),
@@ -205,5 +207,5 @@ rule keep_models:
         "python {params.script} --checkpoints {input.checkpoints} --tokenizer {input.tokenizer}"
         " --sequences {input.sequences} --forget-sets {input.forget_sets}"
         " --runs {input.runs} --memorization {input.memorization}"
-        " --per-run {input.per_run} --exposed {input.exposed} {params.given}"
+        " --per-run {input.per_run} --exposed {input.exposed} {params.given} {params.replicate}"
         " --settings {params.settings:q} --output {output} --threads {threads} > {log} 2>&1"

@@ -7,6 +7,7 @@ and tables/trust.csv.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from unlearning.analysis.attack_effects import (
     suite_table,
     together,
 )
+from unlearning.analysis.replicates import REPLICATE, per_replicate
 from unlearning.analysis.rows import TableJob, read_rows, read_table
 from unlearning.analysis.trust import trust_table
 from unlearning.attacks.membership import attack_all
@@ -63,15 +65,22 @@ def main() -> None:
         path: Path = arguments.output / name
         (write_csv if path.suffix == ".csv" else write_parquet)(table, path)
 
-    write(attack_all(membership, settings.analysis), "attack_runs.parquet")
-    scores = scored(membership, settings.attacks)
-    write(scores[ROW_COLUMNS], "attack_score_values.parquet")
+    write(
+        per_replicate(partial(attack_all, settings=settings.analysis), membership),
+        "attack_runs.parquet",
+    )
+    scores = per_replicate(partial(scored, blocks=settings.attacks), membership)
+    write(
+        scores.drop(columns=[n for n in scores if n not in (REPLICATE, *ROW_COLUMNS)]),
+        "attack_score_values.parquet",
+    )
     rows = together([scores, pd.read_parquet(arguments.values)])
-    runs = effects(rows, settings.analysis)
+    runs = per_replicate(partial(effects, settings=settings.analysis), rows)
     write(runs, "attack_effects.parquet")
     write(suite_table(runs, settings.tables), "tables/attack_suite.csv")
     write(trust_table(membership, rows, settings.tables), "tables/trust.csv")
-    write(exposed(membership, rows, thresholds, settings.analysis), "attack_exposed.csv")
+    most = partial(exposed, settings=settings.analysis)
+    write(per_replicate(most, membership, rows, thresholds), "attack_exposed.csv")
 
 
 if __name__ == "__main__":

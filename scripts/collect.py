@@ -3,7 +3,8 @@
 The jobs are named, not their files: the paths of a large run are more than a command may hold.
 
 The original model and its control are scored once; here their rows are repeated for each forget
-set, so that a comparison with an unlearned model is a join on the keys.
+set, so that a comparison with an unlearned model is a join on the keys. Where there are several
+replicates, each table has the key `replicate` before the others.
 """
 
 import argparse
@@ -49,26 +50,23 @@ def per_forget_set(
     return pd.concat(copies, ignore_index=True)
 
 
-def main() -> None:
-    """Read every job's tables, concatenate, order by key, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sequences", type=Path, required=True, help="table of sequences")
-    parser.add_argument("--forget-sets", type=Path, required=True, help="table of forget sets")
-    parser.add_argument("--original", type=Path, required=True, help="folder of the originals'")
-    parser.add_argument("--unlearned", type=Path, required=True, help="folder of the jobs' tables")
-    parser.add_argument("--models", nargs="+", required=True, help="a folder in each of the two")
-    parser.add_argument("--batches", nargs="*", default=[], help="unlearned/<model>/<batch>")
-    parser.add_argument("--attacked", action="store_true", help="models were attacked")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
-    arguments = parser.parse_args()
-    sequences = read_sequences(arguments.sequences)
-    forget_sets = pd.read_parquet(arguments.forget_sets)
+def collected(folder: Path, models: list[str], batches: list[str], attacked: bool) -> dict:
+    """The tidy tables of one experiment by file stem, ordered by key.
 
-    originals = [arguments.original / model for model in arguments.models]
-    jobs = [
-        arguments.unlearned / model / job
-        for model, job in product(arguments.models, arguments.batches)
-    ]
+    Args:
+        folder: with sequences, forget sets and the jobs' tables: original/<model>,
+            unlearned/<model>/<batch>.
+        models: by name.
+        batches: by name.
+        attacked: whether models were attacked.
+
+    Raises:
+        InputError: a job's table is missing.
+    """
+    sequences = read_sequences(folder / "sequences.parquet")
+    forget_sets = pd.read_parquet(folder / "forget_sets.parquet")
+    originals = [folder / "original" / model for model in models]
+    jobs = [folder / "unlearned" / model / job for model, job in product(models, batches)]
 
     def together(folders: list[Path], table: str, columns: list[str]) -> pd.DataFrame:
         paths = [folder / f"{table}.parquet" for folder in folders]
@@ -87,30 +85,60 @@ def main() -> None:
         return pd.concat([before, together(jobs, table, [])], ignore_index=True)
 
     scores = with_originals("scores", sequences)
+    scores = scores.sort_values([*KEYS, "sequence_id"], ignore_index=True)
     utility = with_originals("utility")
     history = together(jobs, "history", HISTORY).sort_values([*KEYS, "epoch", "sequence_id"])
     runs = together(jobs, "runs", RUNS).sort_values(KEYS)
     values = pd.DataFrame(columns=ATTACK_VALUES)
-    if arguments.attacked:
+    if attacked:
         values = together([*originals, *jobs], "attack_values", ATTACK_VALUES).sort_values(
             KEYS, kind="stable"
         )
     thresholds = pd.concat([read_csv(folder / "thresholds.csv") for folder in originals])
+    return {
+        "sequences": sequences,
+        "memorization": scores[MEMORIZATION],
+        "membership": scores.loc[scores["split"] != "retained", MEMBERSHIP],
+        "utility": utility[UTILITY].sort_values([*KEYS, "task", "item"]),
+        "history": history,
+        "runs": runs,
+        "attack_values": values,
+        "thresholds": thresholds.sort_values("model"),
+    }
 
-    scores = scores.sort_values([*KEYS, "sequence_id"], ignore_index=True)
-    write_parquet(scores[MEMORIZATION], arguments.output / "memorization.parquet")
-    write_parquet(
-        scores.loc[scores["split"] != "retained", MEMBERSHIP],
-        arguments.output / "membership.parquet",
-    )
-    write_parquet(
-        utility[UTILITY].sort_values([*KEYS, "task", "item"]),
-        arguments.output / "utility.parquet",
-    )
-    write_parquet(history, arguments.output / "history.parquet")
-    write_parquet(runs, arguments.output / "runs.parquet")
-    write_parquet(values, arguments.output / "attack_values.parquet")
-    write_csv(thresholds.sort_values("model"), arguments.output / "thresholds.csv")
+
+def main() -> None:
+    """Collect each experiment, put the replicates under each other, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--models", nargs="+", required=True, help="names of the models")
+    parser.add_argument("--batches", nargs="*", default=[], help="unlearned/<model>/<batch>")
+    parser.add_argument("--attacked", action="store_true", help="models were attacked")
+    parser.add_argument(
+        "--replicates", nargs="+", type=int, help="a folder replicate-<number> of each; default:"
+        " the run's folder holds the one experiment"
+    )  # fmt: skip
+    arguments = parser.parse_args()
+    shared = arguments.models, arguments.batches, arguments.attacked
+    if arguments.replicates:
+        parts = [
+            collected(arguments.results / f"replicate-{number}", *shared)
+            for number in arguments.replicates
+        ]
+        tables = {
+            name: pd.concat([part[name] for part in parts], keys=arguments.replicates)
+            .reset_index(level=0, names="replicate")
+            .astype({"replicate": int})
+            for name in parts[0]
+        }
+    else:
+        tables = collected(arguments.results, *shared)
+        del tables["sequences"]  # stands there already
+    for name, table in tables.items():
+        if name == "thresholds":
+            write_csv(table, arguments.results / "thresholds.csv")
+        else:
+            write_parquet(table, arguments.results / f"{name}.parquet")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from unlearning.analysis.replicates import replicated
 from unlearning.analysis.rows import read_rows, read_table
 from unlearning.figures import FIGURES, FigureJob, save
 from unlearning.jobs.console import add_threads, run
@@ -32,10 +34,12 @@ def main() -> None:
     add_threads(parser)
     arguments = parser.parse_args()
     settings = read_settings(arguments.settings, FigureJob)
-    results = {name: read_rows(getattr(arguments, name)) for name in ROWS}
+    results = {name: settings.shown_replicate(read_rows(getattr(arguments, name))) for name in ROWS}
     for name in TABLES:
         name = name.replace("-", "_")
         results[name] = read_table(getattr(arguments, name))
+    results["thresholds"] = settings.shown_replicate(results["thresholds"])
+    settings = replace(settings, replicated=replicated(results["per_run"]))
     task = partial(draw, results, settings, arguments.output)
     with ProcessPoolExecutor(arguments.threads) as pool:
         list(pool.map(task, arguments.only or FIGURES))

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from unlearning.analysis.claims import ClaimSettings, as_json, as_markdown, judge
-from unlearning.analysis.outliers import REDRAWN
+from unlearning.analysis.outliers import indexed
+from unlearning.analysis.replicates import replicated
 from unlearning.analysis.rows import read_rows, read_table
 from unlearning.jobs.console import run
 from unlearning.jobs.files import replacing, write_json
@@ -21,17 +22,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     arguments = parser.parse_args()
     settings = read_settings(arguments.settings, ClaimSettings)
+    runs = read_table(arguments.per_run)
     verdicts = judge(
-        read_table(arguments.per_run),
+        runs,
         read_table(arguments.original),
         read_table(arguments.gains),
         read_table(arguments.solution_space),
         settings,
-        read_rows(arguments.redrawn).set_index(REDRAWN),
+        indexed(read_rows(arguments.redrawn)),
     )
     write_json(as_json(verdicts), arguments.output / "claims.json")
     with replacing(arguments.output / "claims.md") as scratch:
-        scratch.write_text(as_markdown(verdicts), encoding="utf-8")
+        scratch.write_text(as_markdown(verdicts, replicated(runs)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Literal
 
 import pandas as pd
 
+from unlearning.analysis.replicates import REPLICATE
 from unlearning.analysis.rows import KEYS
 from unlearning.data.sequences import forget_set
 from unlearning.jobs.cells import Cell
@@ -74,12 +75,18 @@ def main() -> None:
     add_paths(parser, **INPUTS, output="folder of models to write")
     parser.add_argument("--files", type=Path, help="the user's files, JSON, where there are some")
     add_threads(parser)
+    parser.add_argument("--replicate", type=int, help="that they are of, where there are several")
     parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
     settings = read_settings(arguments.settings, Settings)
     per_run, exposed = pd.read_csv(arguments.per_run), pd.read_csv(arguments.exposed)
     memorization = pd.read_parquet(arguments.memorization)
+    if arguments.replicate is not None:
+        per_run, exposed, memorization = (
+            table[table[REPLICATE] == arguments.replicate]
+            for table in (per_run, exposed, memorization)
+        )
     tokens = pd.read_parquet(arguments.sequences).set_index("sequence_id")["tokens"]
     files = json.loads(arguments.files.read_text(encoding="utf-8")) if arguments.files else {}
     original = weights_of(arguments.tokenizer)

@@ -8,6 +8,7 @@ bands, for the bootstraps. All but cost.csv (wall time) are the same bytes for t
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,7 @@ from unlearning.analysis.gains import gains_table
 from unlearning.analysis.original import original_table
 from unlearning.analysis.outliers import outlier_table, redrawn_values
 from unlearning.analysis.per_run import per_run, task_values
+from unlearning.analysis.replicates import per_replicate
 from unlearning.analysis.rows import TableJob, read_rows, read_table
 from unlearning.analysis.solution_space import candidates, solution_space
 from unlearning.jobs.console import run
@@ -56,12 +58,13 @@ def main() -> None:
     # empty where no attack of the suite is on
     attack_effects = pd.read_parquet(arguments.attack_effects)
     thresholds = read_table(arguments.thresholds)
-    tasks = task_values(rows["utility"])
+    tasks = per_replicate(task_values, rows["utility"])
     memorization, membership = rows["memorization"], rows["membership"]
-    learned = learned_success(attack_effects)
+    learned = per_replicate(learned_success, attack_effects)
     attack_runs = pd.concat([rows["attack-runs"], learned], ignore_index=True)
-    values = per_run(
-        memorization, membership, attack_runs, tasks, rows["runs"], thresholds, settings
+    values = per_replicate(
+        partial(per_run, settings=settings),
+        *(memorization, membership, attack_runs, tasks, rows["runs"], thresholds),
     )
     redrawn = redrawn_values(memorization, membership, thresholds)
     shown = {

@@ -75,6 +75,12 @@ def job_costs(folder: Path) -> list[dict[str, object]]:
     return rows
 
 
+def name_of(folder: Path) -> str:
+    """A model's name, with its replicate where there are several."""
+    whole = folder.parent.parent.name
+    return f"{whole}/{folder.name}" if whole.startswith("replicate-") else folder.name
+
+
 def main() -> None:
     """Write one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -91,7 +97,7 @@ def main() -> None:
         {
             "config": json.loads(arguments.config),
             "files": json.loads(arguments.files.read_text()) if arguments.files else {},
-            "models": {folder.name: model_files(folder) for folder in arguments.models},
+            "models": {name_of(folder): model_files(folder) for folder in arguments.models},
             "git": {"commit": git("rev-parse", "HEAD"), "changed": is_changed()},
             "versions": versions(),
             "machine": {

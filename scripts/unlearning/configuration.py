@@ -34,6 +34,8 @@ from unlearning.settings.unlearning import UnlearningSettings
 
 # the blocks that say where sequences come from; a config has one of them
 SOURCES = ("corpus", "challenge", "own")
+STRIDE = 1000
+"""What lies between the seeds of one replicate and those of the next."""
 # keys of earlier versions -> what they are called now
 RENAMED = {"attack": "attack_analysis"}
 
@@ -146,6 +148,11 @@ class Config:
     seed: int = Field(default=0, ge=0)
     """Seeds the training of the models."""
 
+    replicates: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    """Numbers of the replicates. Each is a whole experiment of its own: another generated world,
+    sequences, tokenizer, training, controls, forget sets, unseen halves. Where there are two or
+    more, they are what n counts. Only `corpus` can be made anew."""
+
     corpus: CorpusSettings | None = None
     """Generated text and sequences; needs models trained here. Give this, `challenge` or `own`."""
 
@@ -222,7 +229,7 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
     for name, model in config.models.items():
         _check_model(f"config: models.{name}", model, config)
     sizes = _check_forget_sets(config, _pool_of(config))
-    for block in (sizes, config.forget_sets.seeds, config.jobs.split_by):
+    for block in (sizes, config.forget_sets.seeds, config.jobs.split_by, config.replicates):
         if len(set(block)) < len(block):
             raise InputError(f"config: {list(block)} names something twice; remove one")
     for key in ("ngram", "extraction_suffix"):
@@ -246,6 +253,29 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def of_replicate(config: dict[str, Any], number: int) -> dict[str, Any]:
+    """The config of one replicate: the seeds of what is made, raised by `STRIDE` a replicate.
+
+    Raised are the seeds of the corpus (world, text, sequences and how often each is planted, unseen
+    halves), of the training, and of the attacks on models. The draws of forget sets keep theirs, a
+    key of all tables: they order the ids of a pool whose sequences are others. Replicate 0 is the
+    config as it stands.
+
+    Args:
+        config: as `check` returns it.
+        number: of the replicate.
+    """
+    shift = STRIDE * number
+
+    def raised(block: dict[str, Any]) -> dict[str, Any]:
+        return block | {"seed": block["seed"] + shift} if "seed" in block else block
+
+    made = raised(config) | {
+        "attacks": {name: raised(block) for name, block in config["attacks"].items()}
+    }
+    return made | {"corpus": raised(config["corpus"])} if config["corpus"] else made
+
+
 def source_of(config: dict[str, Any]) -> str:
     """The block of a checked config that says where sequences come from, one of `SOURCES`."""
     return next(name for name in SOURCES if config[name])
@@ -258,6 +288,11 @@ def _check_source(config: Config) -> int | None:
         raise InputError(
             f"config: has {' and '.join(given) or 'no source of sequences'}; give one of"
             f" {', '.join(SOURCES)}"
+        )
+    if config.corpus is None and config.replicates != (0,):
+        raise InputError(
+            f"config: replicates: {list(config.replicates)}, but only a generated corpus can be"
+            f" made anew, not `{given[0]}`; leave the key out, here forget_sets.seeds repeat"
         )
     if config.own is None:
         return getattr(config, given[0]).sequence_length

@@ -1,6 +1,7 @@
 """Intervals, paired comparisons, resampling, and correction for many comparisons.
 
-A repetition of an experiment here is a forget-set draw. All draws come from one pool, so they
+A repetition of an experiment is a replicate, made anew from its text to its forget sets; replicates
+are independent. Where there is one, it is a forget-set draw. All draws come from one pool, so they
 overlap and are not independent: intervals over them are narrower than intervals over fresh pools
 would be. Every table says what its n counts.
 
@@ -100,8 +101,13 @@ def paired_difference(
     right: Sequence[float],
     confidence: float = 0.95,
     redrawn: np.ndarray | None = None,
+    clusters: np.ndarray | None = None,
 ) -> PairedDifference:
     """Mean of left - right over pairs: Student-t interval, paired t-test, bootstrap interval.
+
+    Pairs may come in clusters that are independent (replicates) while the pairs within one (its
+    draws) are not: then a cluster is one value, the mean over its pairs, and the bootstrap draws
+    clusters, and pairs within each that it drew.
 
     The bootstrap (percentile, `RESAMPLES` resamples of pairs, the same for every comparison of n
     pairs) does not lean on normal differences, but is too narrow for few pairs; Student's is the
@@ -117,23 +123,28 @@ def paired_difference(
         redrawn: the differences again, had what all pairs share been drawn anew (the unseen
             sequences that set a band), (N, RESAMPLES): the bootstrap then draws both. None or
             (N, 0): nothing is shared.
+        clusters: what each pair belongs to, (N,). None: each is one by itself.
 
     Returns:
-        n counts the pairs used. One pair, or equal differences: NaN bounds (`known_spread`) and p;
-        but p is 1 where all differences are zero, a test that found nothing.
+        n counts the pairs used, or their clusters. One, or equal ones: NaN bounds (`known_spread`)
+        and p; but p is 1 where all differences are zero, a test that found nothing.
     """
     differences = np.asarray(left, dtype=float) - np.asarray(right, dtype=float)
-    known = ~np.isnan(differences)
+    clusters = np.arange(len(differences)) if clusters is None else np.asarray(clusters)
+    known = np.flatnonzero(~np.isnan(differences))
+    known = known[np.argsort(clusters[known], kind="stable")]
     differences = differences[known]
-    interval = mean_interval(differences, confidence)
-    if not spread_is_known(differences):
+    _, place, sizes = np.unique(clusters[known], return_inverse=True, return_counts=True)
+    each = np.bincount(place, differences, len(sizes)) / sizes  # what n counts
+    interval = mean_interval(each, confidence)
+    if not spread_is_known(each):
         nothing = interval.n > 1 and abs(interval.mean) <= 1e-12
         return PairedDifference(interval.mean, NAN, NAN, interval.n, 1.0 if nothing else NAN)
-    t = interval.mean / (differences.std(ddof=1) / np.sqrt(interval.n))
+    t = interval.mean / (each.std(ddof=1) / np.sqrt(interval.n))
     p = float(2 * special.stdtr(interval.n - 1, -abs(t)))
     boot = (NAN, NAN)
     if interval.n >= WITNESSES:
-        means = _resampled_means(interval.n)
+        means = resampled_means(tuple(sizes.tolist()))
         if redrawn is None or not redrawn.size:
             samples = means @ differences
         else:
@@ -143,17 +154,41 @@ def paired_difference(
 
 
 def witnessed_mean(
-    values: Sequence[float], confidence: float = 0.95, redrawn: np.ndarray | None = None
+    values: Sequence[float],
+    confidence: float = 0.95,
+    redrawn: np.ndarray | None = None,
+    clusters: np.ndarray | None = None,
 ) -> PairedDifference:
     """Mean with both intervals, Student's and the bootstrap's: `paired_difference` from zero."""
-    return paired_difference(values, np.zeros(len(values)), confidence, redrawn)
+    return paired_difference(values, np.zeros(len(values)), confidence, redrawn, clusters)
 
 
 @cache
-def _resampled_means(n: int) -> np.ndarray:
-    """The matrix that takes n values to the means of their bootstrap resamples, (RESAMPLES, n)."""
-    indices = resample_indices(n, RESAMPLES, np.random.default_rng(n))
-    return resample_weights(indices) / n
+def resampled_means(sizes: tuple[int, ...]) -> np.ndarray:
+    """The matrix that takes clustered values to the means of their bootstrap resamples.
+
+    A resample draws clusters with replacement, and for each that it drew as many of its values,
+    with replacement; its mean is that of the drawn clusters' means. Of clusters of one value each
+    that is the usual bootstrap.
+
+    Args:
+        sizes: values of each cluster, N together, in their order.
+
+    Returns:
+        (RESAMPLES, N).
+    """
+    n, counts = len(sizes), np.array(sizes)
+    generator = np.random.default_rng(n)
+    chosen = resample_indices(n, RESAMPLES, generator)
+    if counts.max() == 1:
+        return resample_weights(chosen) / n
+    starts, row = np.cumsum(counts) - counts, np.arange(RESAMPLES)[:, None]
+    drawn = np.zeros((RESAMPLES, counts.sum()))
+    for cluster in chosen.T[:, :, None]:
+        picks = generator.random((RESAMPLES, counts.max())) * counts[cluster]
+        real = np.arange(counts.max()) < counts[cluster]
+        np.add.at(drawn, (row, starts[cluster] + picks.astype(int)), real)
+    return drawn / (n * counts.repeat(counts))
 
 
 def sign_of(interval: Interval) -> int:

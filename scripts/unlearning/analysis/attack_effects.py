@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import special
 
 from unlearning import attacks
+from unlearning.analysis.replicates import POOLED, REPLICATES, pair_of, replicated, units
 from unlearning.analysis.rows import ALL, CELLS, DRAWS, TableJob, arrange
 from unlearning.attacks.membership import BLACK_BOX, KEYS, on_both_sides
 from unlearning.memorization.forgetting import thresholds_of
@@ -208,25 +209,29 @@ def suite_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     Returns:
         Columns `TABLE_COLUMNS`. A row for each cell and method (n counts forget-set draws), and
         rows with model and forget_size "all" (n counts cells, each the mean over its draws, as
-        draws from one pool are not independent). above_control is the paired difference to the
+        draws from one pool are not independent); of several replicates n counts them, in both.
+        above_control is the paired difference to the
         control on the same model and forget set; NaN where there is no control.
     """
     way = [*WAY, "metric"]
-    pair = ["model", "forget_size", "seed", *way]
+    pair = [*pair_of(runs), *way]
     control = runs.loc[runs["unlearner"] == "control", [*pair, "value"]]
     runs = arrange(runs, settings.models).merge(
         control, on=pair, how="left", suffixes=("", "_control")
     )
     runs["above"] = runs["value"] - runs["value_control"]
     columns = ["value", "value_control", "above"]
-    cells = runs.groupby(["model", "forget_size", "unlearner", *way], sort=False)[columns]
-    cells = cells.mean().reset_index()
+    by = ["model", "forget_size", "unlearner", *way]
+    cells = runs.groupby(by, sort=False)[columns].mean().reset_index()
     parts = [(cells.assign(model=ALL, forget_size=ALL), CELLS), (runs, DRAWS)]
-    if cells[["model", "forget_size"]].drop_duplicates().shape[0] == 1:
+    if replicated(runs):
+        cells = units(runs, by, columns)
+        pooled = units(cells.assign(model=ALL, forget_size=ALL), by, columns)
+        parts = [(pooled, POOLED), (cells, REPLICATES)]
+    elif cells[["model", "forget_size"]].drop_duplicates().shape[0] == 1:
         parts[0] = (runs.assign(model=ALL, forget_size=ALL), DRAWS)
     tables = []
     for values, counts in parts:
-        by = ["model", "forget_size", "unlearner", *way]
         table = student(values, by, settings.confidence)
         for column, name in (("value_control", "control"), ("above", "above_control")):
             other = student(values[by].assign(value=values[column]), by, settings.confidence)

@@ -1,8 +1,9 @@
-"""Averages over forget-set draws.
+"""Averages over forget-set draws, or over replicates where there are several.
 
-What n counts: forget-set draws (seeds) of one cell (model x forget size). The draws come from one
-pool, so the sets overlap, and the sets of one seed are nested: they are not independent, and
-intervals over them understate what a fresh pool would bring.
+What n counts: replicates, each the mean over its draws; where there is one, forget-set draws
+(seeds) of one cell (model x forget size). The draws come from one pool, so the sets overlap, and
+the sets of one seed are nested: they are not independent, and intervals over them understate what a
+fresh pool would bring.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from unlearning.analysis.replicates import pair_of, units
 from unlearning.analysis.rows import CELL, KEYS, TableJob, arrange, require
 from unlearning.names import COUNTED
 from unlearning.statistics import mean_interval, paired_difference
@@ -18,9 +20,12 @@ from unlearning.statistics import mean_interval, paired_difference
 def average(
     table: pd.DataFrame, by: Sequence[str], value: str = "value", confidence: float = 0.95
 ) -> pd.DataFrame:
-    """Mean and interval of `value` in each group of `by`: columns by, mean, low, high, n."""
+    """Mean and interval of `value` in each group of `by`: columns by, mean, low, high, n.
+
+    Of several replicates, n counts them; of one, the rows.
+    """
     rows = []
-    for key, group in table.groupby(list(by), sort=False, dropna=False):
+    for key, group in units(table, by, [value]).groupby(list(by), sort=False, dropna=False):
         interval = mean_interval(group[value].to_numpy(dtype=float), confidence)
         rows.append((*key, interval.mean, interval.low, interval.high, interval.n))
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])
@@ -40,7 +45,10 @@ def main_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     """
     table = average(runs, [*CELL, "metric"], confidence=settings.confidence)
     counted = table["metric"].isin(COUNTED)
-    table.loc[counted, "mean"] = (table["mean"] * table["n"]).round()
+    of_runs = runs[runs["metric"].isin(COUNTED)].groupby([*CELL, "metric"], sort=False)["value"]
+    sums = of_runs.agg(["sum", "count"]).reindex(pd.MultiIndex.from_frame(table[[*CELL, "metric"]]))
+    table.loc[counted, ["mean", "n"]] = sums.to_numpy()[counted]
+    table["n"] = table["n"].astype(int)
     table.loc[counted, ["low", "high"]] = np.nan
     table["by_construction"] = [
         settings.by_construction(label, metric)
@@ -52,7 +60,7 @@ def main_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
 def cost_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     """Wall time per run, averaged: the one table that differs from one execution to the next."""
     require(runs, [*KEYS, "seconds"], "runs")
-    table = runs[KEYS].assign(metric="seconds", value=runs["seconds"])
+    table = runs.assign(metric="seconds", value=runs["seconds"])
     table = arrange(table, settings.models)
     return average(table, [*CELL, "metric"], confidence=settings.confidence)
 
@@ -77,9 +85,10 @@ def utility_table(tasks: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     """
     by = [*CELL, "task", "kind", "metric"]
     table = arrange(tasks, settings.models, ["kind", "task"])
-    join = ["model", "forget_size", "seed", "task"]
+    join = [*pair_of(table), "task"]
     original = table.loc[table["unlearner"] == "original", [*join, "value"]]
     table = table.merge(original, on=join, how="left", suffixes=("", "_original"))
+    table = units(table, by, ["value", "value_original", "items"])
     rows = []
     for key, group in table.groupby(by, sort=False):
         mean = mean_interval(group["value"], settings.confidence)

@@ -1,8 +1,12 @@
 """What the models knew before unlearning."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
+from unlearning.analysis.averages import average
+from unlearning.analysis.replicates import per_replicate, replicated
 from unlearning.analysis.rows import ALL, TableJob, arrange
 from unlearning.statistics import (
     bootstrap_difference,
@@ -29,7 +33,14 @@ def original_table(
         n counts sequences (for a difference: the planted ones). Intervals: Student t for means,
         Welch for their difference, percentile bootstrap for the spread, Wilson and Newcombe for
         shares. Extraction is known for sequences that are in some forget set, and unseen ones.
+        Of several replicates n counts them: mean and Student interval of each one's mean.
     """
+    columns = ["model", "unlearner", "split", "repetitions", "metric"]
+    if replicated(memorization):
+        each = per_replicate(
+            partial(original_table, settings=settings), memorization, membership, sequences
+        )
+        return average(each, columns, "mean", settings.confidence)
     known = memorization[memorization["unlearner"].isin(["original", "control"])]
     keys = ["model", "unlearner", "sequence_id"]
     known = known.drop_duplicates(keys)[[*keys, "ma", "el", "loss", "verbatim_run"]]
@@ -54,7 +65,6 @@ def original_table(
                 rows.append((model, role, split, repetitions, metric, interval))
         gap = _gaps(planted, unseen, generator, settings.confidence)
         rows += [(model, role, "planted - unseen", ALL, m, interval) for m, interval in gap.items()]
-    columns = ["model", "unlearner", "split", "repetitions", "metric"]
     table = pd.DataFrame(rows, columns=[*columns, "interval"])
     for name in ("mean", "low", "high", "n"):
         table[name] = [getattr(interval, name) for interval in table["interval"]]

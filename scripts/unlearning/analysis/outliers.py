@@ -15,6 +15,7 @@ import pandas as pd
 
 from unlearning.analysis.averages import average
 from unlearning.analysis.per_run import EXCESS
+from unlearning.analysis.replicates import REPLICATE, pair_of, per_replicate, replicated
 from unlearning.analysis.rows import CELL, KEYS, TableJob, arrange, require
 from unlearning.jobs.errors import InputError
 from unlearning.memorization.forgetting import (
@@ -26,7 +27,14 @@ from unlearning.memorization.forgetting import (
     redrawn_ends,
     thresholds_of,
 )
-from unlearning.statistics import RESAMPLES, percentile_interval, resample_indices, spread_is_known
+from unlearning.statistics import (
+    RESAMPLES,
+    WITNESSES,
+    percentile_interval,
+    resample_indices,
+    resampled_means,
+    spread_is_known,
+)
 
 BANDS = ("paper", "calibrated")
 PART = [*CELL, "split"]
@@ -57,19 +65,29 @@ def outlier_table(
     Raises:
         InputError: a column is missing, or a model's unseen "threshold" half.
     """
-    ends, rows, samples = redrawn_bands(membership, thresholds), [], {}
-    for key, g in _parts(memorization, membership):
-        limits = thresholds_of(thresholds, str(key[0]))
-        for name in BANDS:
-            counts = count_outliers(g, getattr(limits, name))
-            rows += [(*key, name, side, "count", counts[side]) for side in SIDES]
-            rows += [(*key, name, side, "rate", counts[side] / len(g)) for side in SIDES]
-        if not np.isnan(g).any():
-            model, size, label, seed, split = key
-            seeded = [settings.seed, crc32("/".join(map(str, key)).encode())]
-            drawn = redrawn_counts(g, limits, ends[model], np.random.default_rng(seeded))
-            samples.setdefault((model, size, label, split), []).append((len(g), drawn))
-    table = arrange(pd.DataFrame(rows, columns=[*KEYS, "split", *COUNT, "value"]), settings.models)
+    samples: dict[tuple, list] = {}  # of each part, those of its runs: by replicate
+
+    def counted(
+        memorization: pd.DataFrame, membership: pd.DataFrame, thresholds: pd.DataFrame
+    ) -> pd.DataFrame:
+        ends, rows, own = redrawn_bands(membership, thresholds), [], {}
+        for key, g in _parts(memorization, membership):
+            limits = thresholds_of(thresholds, str(key[0]))
+            for name in BANDS:
+                counts = count_outliers(g, getattr(limits, name))
+                rows += [(*key, name, side, "count", counts[side]) for side in SIDES]
+                rows += [(*key, name, side, "rate", counts[side] / len(g)) for side in SIDES]
+            if not np.isnan(g).any():
+                model, size, label, seed, split = key
+                seeded = [settings.seed, crc32("/".join(map(str, key)).encode())]
+                drawn = redrawn_counts(g, limits, ends[model], np.random.default_rng(seeded))
+                own.setdefault((model, size, label, split), []).append((len(g), drawn))
+        for part, runs in own.items():
+            samples.setdefault(part, []).append(runs)
+        return pd.DataFrame(rows, columns=[*KEYS, "split", *COUNT, "value"])
+
+    table = per_replicate(counted, memorization, membership, thresholds)
+    table = arrange(table, settings.models)
     table = average(table, [*PART, *COUNT], confidence=settings.confidence)
     bounds = _bounds(samples, settings.confidence)
     unknown = (np.nan, np.nan)
@@ -96,9 +114,16 @@ def redrawn_values(
         thresholds: one row per model.
 
     Returns:
-        Index metric, unlearner, model, forget_size, seed, sorted; a column for each of `RESAMPLES`
+        Index `REDRAWN`, of several replicates with theirs, sorted; a column for each of `RESAMPLES`
         resamples of the unseen sequences, "0", "1", ...; NaN for a diverged run.
     """
+    if replicated(memorization):
+        table = indexed(per_replicate(_redrawn_rows, memorization, membership, thresholds))
+        # the resamples of replicate r stand r places on: replicates share no luck of a draw
+        for number in table.index.unique(REPLICATE):
+            own = table.index.get_level_values(REPLICATE) == number
+            table[own] = np.roll(table[own].to_numpy(), number, axis=1)
+        return table.sort_index()
     ends, found = redrawn_bands(membership, thresholds), {}
     for (model, size, label, seed, split), g in _parts(memorization, membership):
         low, high = ends[model]
@@ -121,6 +146,16 @@ def redrawn_values(
     return table.set_axis([str(number) for number in range(RESAMPLES)], axis=1)
 
 
+def _redrawn_rows(*tables: pd.DataFrame) -> pd.DataFrame:
+    """`redrawn_values` of one experiment, the index as columns."""
+    return redrawn_values(*tables).reset_index()
+
+
+def indexed(redrawn: pd.DataFrame) -> pd.DataFrame:
+    """Redrawn values read from a file, with the index that `redrawn_values` gives them."""
+    return redrawn.set_index([*REDRAWN[:2], *pair_of(redrawn)])
+
+
 def redrawn_of(
     redrawn: pd.DataFrame | None, metric: str, label: str, runs: pd.DataFrame
 ) -> np.ndarray:
@@ -130,14 +165,14 @@ def redrawn_of(
         redrawn: as `redrawn_values` returns it; None: the band is taken as it is.
         metric: of per_run.csv.
         label: of the method.
-        runs: columns model, forget_size, seed.
+        runs: columns as `pair_of` has them.
 
     Returns:
         (N, RESAMPLES) in the order of `runs`; (N, 0) where no end of the band enters.
     """
     if redrawn is None or (metric, label) not in redrawn.index:
         return np.empty((len(runs), 0))
-    wanted = pd.MultiIndex.from_frame(runs[["model", "forget_size", "seed"]])
+    wanted = pd.MultiIndex.from_frame(runs[pair_of(runs)])
     return redrawn.loc[(metric, label)].reindex(wanted).to_numpy()
 
 
@@ -211,13 +246,34 @@ def redrawn_counts(
 
 
 def _bounds(samples: dict, confidence: float) -> dict[tuple, tuple[float, float]]:
-    """Percentile intervals of means over draws; nothing where all resamples are equal."""
+    """Percentile intervals of means over draws; nothing where all resamples are equal.
+
+    Of several replicates a resample draws these, and draws within them, and has of each run what
+    the same resample of its sequences gave; fewer than `WITNESSES` have no interval.
+
+    Args:
+        samples: by part, of each replicate its runs: how many sequences, and `redrawn_counts`.
+        confidence: of the intervals.
+    """
     bounds = {}
-    for part, runs in samples.items():
+    for part, replicates in samples.items():
+        runs = [run for own in replicates for run in own]
+        if 1 < len(replicates) < WITNESSES:
+            continue
         for band in BANDS:
             for place, side in enumerate(SIDES):
-                counts = np.mean([drawn[band][place] for _, drawn in runs], axis=0)
-                rates = np.mean([drawn[band][place] / n for n, drawn in runs], axis=0)
+                # a run of replicate r has its resamples r places on: what two replicates have in
+                # common is no luck of a draw
+                count = [
+                    np.roll(drawn[band][place], r)
+                    for r, own in enumerate(replicates)
+                    for _, drawn in own
+                ]
+                rate = [values / n for values, (n, _) in zip(count, runs, strict=True)]
+                counts, rates = np.mean(count, axis=0), np.mean(rate, axis=0)
+                if len(replicates) > 1:
+                    means = resampled_means(tuple(map(len, replicates)))
+                    counts, rates = (np.einsum("bn,nb->b", means, v) for v in (count, rate))
                 if spread_is_known(counts):
                     for metric, values in (("count", counts), ("rate", rates)):
                         bounds[*part, band, side, metric] = percentile_interval(values, confidence)

@@ -52,7 +52,8 @@ for (const head of document.querySelectorAll("th")) head.onclick = () => {
 """
 
 AVERAGED = (
-    "Averages over forget-set draws with 95 % Student intervals. †: by construction, the method's"
+    "Averages over forget-set draws, or over replicates where there are several, with 95 % Student"
+    " intervals. †: by construction, the method's"
     " own stop rule looks at it. Click a column to sort."
 )
 SORTABLE = "Click a column to sort."

@@ -3,7 +3,8 @@
 The rule is ours, stated with its settings in every output: privacy first, then utility. Among the
 methods that keep privacy in a cell, the one with the highest utility wins. Its lead is sure only if
 the paired intervals against every other feasible method, Student's and the bootstrap's, exclude
-zero; otherwise they tie. Fewer than four draws make nothing sure.
+zero; otherwise they tie. n counts draws, or replicates where there are several; fewer than four
+make nothing sure.
 
 `candidates` is the whole field behind the winners: every method in every cell, ranked by that rule,
 and whether it is on a Pareto front. `winner_under` answers from it what other limits would change.
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from unlearning.analysis.gains import paired_values
+from unlearning.analysis.gains import clusters_of, paired_values
 from unlearning.analysis.outliers import redrawn_of
 from unlearning.jobs.errors import InputError
 from unlearning.memorization.forgetting import above, at_most
@@ -174,8 +175,9 @@ def candidates(
         from 1: the safe by falling utility, then the others by rising excess (`excess_of`; infinite
         if a run diverged). pareto_outliers and pareto_attack: no other method of
         the cell is at least as good in that measure and in utility, and better in one; a method
-        with a diverged run is on no front. n counts draws. by_construction: the method is one of
-        `circular`. drift: rise of the loss of unseen sequences; held: it keeps its limit.
+        with a diverged run is on no front. n counts draws or replicates. by_construction: the
+        method is one of `circular`. drift: rise of the loss of unseen sequences; held: it
+        keeps its limit.
 
     Raises:
         InputError: a metric of the rule has no values.
@@ -276,7 +278,8 @@ def _candidates(
         for name in (*_measures(settings), DRIFT):
             rows = own[own["metric"] == name]
             drawn = redrawn_of(redrawn, name, label, rows)
-            intervals.append(witnessed_mean(rows["value"], confidence, drawn))
+            clusters = clusters_of(rows)
+            intervals.append(witnessed_mean(rows["value"], confidence, drawn, clusters))
         diverged = int(own.loc[own["metric"] == "n_diverged", "value"].sum())
         found.append(Candidate(label, *intervals, diverged))
     return found
@@ -320,7 +323,10 @@ def _decide(
         for other in others:
             pairs = paired_values(cell, settings.utility_metric, shown.label, other.label)
             leads[other.label] = paired_difference(
-                sign * pairs["left"], sign * pairs["right"], confidence
+                sign * pairs["left"],
+                sign * pairs["right"],
+                confidence,
+                clusters=clusters_of(pairs),
             )
         row["tied"] = ";".join(label for label, lead in leads.items() if sign_of(lead) <= 0)
         if others:

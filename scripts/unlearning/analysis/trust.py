@@ -13,12 +13,15 @@ Robustness there is a ratio of changes, cut off at 1; here it is a difference wi
 ratio has no interval where the control's change is near zero.
 """
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
 from unlearning import attacks
 from unlearning.analysis.attack_effects import student
+from unlearning.analysis.replicates import per_replicate, replicated
 from unlearning.analysis.rows import ALL
 from unlearning.attacks.membership import KEYS
 from unlearning.jobs.errors import InputError
@@ -57,11 +60,15 @@ def trust_table(
         one model as it is. faithfulness is a mean over models with Student's interval, n counts
         them; relearning and quantization are means over cells (model x forget size) of the mean
         over methods and draws, for the scores of `RISES` and the attack's first variant, NaN for
-        the others. Without a control the table is empty: there is no truth to hold a score against.
+        the others. Of several replicates, n counts these throughout. Without a control the table is
+        empty: there is no truth to hold a score against.
 
     Raises:
         InputError: a score is missing.
     """
+    if replicated(membership):
+        each = per_replicate(partial(trust_table, settings=settings), membership, rows)
+        return over_replicates(each, settings)
     missing = [name for name in SIGNS if name not in membership]
     if missing:
         raise InputError(f"membership: no column '{missing[0]}'; score the sequences again")
@@ -100,6 +107,18 @@ def trust_table(
         names = {"mean": attack} | {end: f"{attack}_{end}" for end in ("low", "high", "n")}
         moved = moved.rename(columns=names).assign(attack="")
         table = table.merge(moved, on=["score", "attack"], how="left")
+    table = table.assign(model=ALL, forget_size=ALL)[COLUMNS]
+    return table.sort_values("faithfulness", ascending=False, kind="stable", ignore_index=True)
+
+
+def over_replicates(each: pd.DataFrame, settings: TableSettings) -> pd.DataFrame:
+    """The table over replicates, made of that of each: n counts these."""
+    table = each[["score", "attack"]].drop_duplicates()
+    for name in ("faithfulness", *CHANGING):
+        prefix = "" if name == "faithfulness" else f"{name}_"
+        ends = {end: prefix + end for end in ("low", "high", "n")}
+        found = student(each.assign(value=each[name]), ["score", "attack"], settings.confidence)
+        table = table.merge(found.rename(columns={"mean": name} | ends), on=["score", "attack"])
     table = table.assign(model=ALL, forget_size=ALL)[COLUMNS]
     return table.sort_values("faithfulness", ascending=False, kind="stable", ignore_index=True)
 

@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from unlearning.analysis.replicates import CELL_KEYS, pair_of
 from unlearning.figures.style import (
     BY_CONSTRUCTION,
     FigureJob,
@@ -44,8 +45,9 @@ def _fronts(
         return empty("no run of an unlearner came through")
     runs = results["per_run"]
     runs = runs[runs["metric"].isin([metric, settings.utility_metric])]
+    repetition = [name for name in pair_of(runs) if name not in CELL_KEYS]
     draws = runs.pivot(
-        index=["model", "forget_size", "unlearner", "seed"], columns="metric", values="value"
+        index=["model", "forget_size", "unlearner", *repetition], columns="metric", values="value"
     ).dropna()
     labels = method_order(draws.index.get_level_values("unlearner"))
     colours, shapes = palette(labels), markers(labels)

@@ -79,13 +79,14 @@ def _words(row: pd.Series, cell: pd.DataFrame, seconds: pd.Series, settings: Fig
 
     if not row["winner"] and not row["nearest"]:
         return ["none is safe", "no run came through"]
+    n = f", n = {int(row['n'])} {settings.repetitions}"
     if row["tied"]:
-        sure = f"tied, n = {int(row['n'])} draws"
+        sure = "tied" + n
     elif row["winner"]:
         lead = f" by {row['lead']:.3f}" if row["runner_up"] else ""
-        sure = ("sure" if row["sure_lead"] else "not sure") + f"{lead}, n = {int(row['n'])} draws"
+        sure = ("sure" if row["sure_lead"] else "not sure") + f"{lead}{n}"
     else:
-        sure = ("sure" if row["sure_none"] else "not sure") + f", n = {int(row['n'])} draws"
+        sure = ("sure" if row["sure_none"] else "not sure") + n
     dagger = "†" if row["by_construction"] else ""
     return [
         settings.name(row["winner"]) if row["winner"] else "none is safe",

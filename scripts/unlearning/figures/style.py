@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from unlearning.analysis.replicates import REPLICATE, replicated
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import replacing
 from unlearning.names import METHODS, method_order, model_order
@@ -46,6 +47,14 @@ class FigureJob(FigureSettings, SolutionSettings):
 
     models: tuple[str, ...] = ()
     """Display order, smallest first; models left out follow alphabetically."""
+
+    replicated: bool = False
+    """Whether the tables are over several replicates: then they are what n counts."""
+
+    @property
+    def repetitions(self) -> str:
+        """What n counts within a cell, in a word."""
+        return "replicates" if self.replicated else "draws"
 
     def name(self, label: str) -> str:
         """Display name of a method; its own label if it has none."""
@@ -85,6 +94,23 @@ class FigureJob(FigureSettings, SolutionSettings):
                 f"figures.seed: {self.seed} was not run; choose one of {', '.join(map(str, seeds))}"
             )
         return self.seed
+
+    def shown_replicate(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the replicate to show, as a table of one experiment.
+
+        Raises:
+            InputError: the replicate asked for is not in the table.
+        """
+        if not replicated(table):
+            return table
+        number = table[REPLICATE].min() if self.replicate is None else self.replicate
+        own = table[table[REPLICATE] == number].drop(columns=REPLICATE)
+        if own.empty:
+            raise InputError(
+                f"figures.replicate: {number} was not run; choose one of"
+                f" {', '.join(map(str, sorted(table[REPLICATE].unique())))}"
+            )
+        return own.reset_index(drop=True)
 
 
 def methods_in(table: pd.DataFrame) -> list[str]:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from unlearning.analysis.replicates import REPLICATES
 from unlearning.analysis.rows import DRAWS
 from unlearning.figures.style import (
     FigureJob,
@@ -24,7 +25,7 @@ def utility(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
 
     Models down; accuracy and F1 tasks on the left, text (log-perplexity, up is worse) on the right.
     A bar is the 95 % interval over forget sizes, each the mean over its draws; with one forget size
-    it is the interval over its draws.
+    it is the interval over its draws. Of several replicates: one forget size, over replicates.
 
     Args:
         results: uses utility (the table of averages).
@@ -34,7 +35,11 @@ def utility(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     methods = methods_in(table)
     if not methods:
         return empty("no run of an unlearner came through")
+    if settings.replicated:  # of which each cell has its interval, and sizes share them
+        table = table[table["forget_size"] == settings.shown_size(table)]
     table = _pooled(table[table["unlearner"].isin(methods)])
+    if settings.replicated:
+        table["n_counts"] = f"{REPLICATES}; {settings.shown_size(results['utility'])} sequences"
     models, colours, shapes = settings.model_order(table), palette(methods), markers(methods)
     text = table["metric"] == "nats_per_token"
     groups = [g for g in (table[~text], table[text]) if len(g)]

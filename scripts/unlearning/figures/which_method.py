@@ -92,7 +92,8 @@ def which_method(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figur
     bottom = "; bottom row: perfect forgetting" if "control" in values.index else ""
     figure.supxlabel(
         f"framed: the map's choice; green: keeps the limits ({_limits(settings)}){bottom}.\n"
-        f"Numbers are of means over draws; right: mean and 95 % interval over n = {n} cells"
+        f"Numbers are of means over {settings.repetitions}; right: mean and 95 % interval over"
+        f" n = {n} {'replicates' if settings.replicated else 'cells'}"
         + (f"\n{BY_CONSTRUCTION}" if circular else ""),
         fontsize=8,
     )

@@ -88,8 +88,8 @@ class SolutionSettings:
         limits = [(self.outlier_metric, self.max_outliers), (self.attack_metric, self.max_attack)]
         return limits if self.max_drift is None else [*limits, ("unseen_drift", self.max_drift)]
 
-    def rule(self) -> str:
-        """The rule in words."""
+    def rule(self, repetitions: str = "draws") -> str:
+        """The rule in words; what intervals are taken over is draws or replicates."""
         utility = METRICS[self.utility_metric]
         drift = (
             ""
@@ -105,9 +105,10 @@ class SolutionSettings:
             f" {METRICS[self.attack_metric].label} ({self.attack_metric}) at most"
             f" {self.max_attack:g}{drift}; among the feasible the"
             f" {'highest' if utility.better == 'higher' else 'lowest'} {utility.label}"
-            f" ({self.utility_metric}) wins; the lead is sure if the paired intervals over draws"
+            f" ({self.utility_metric}) wins; the lead is sure if the paired intervals over"
+            f" {repetitions}"
             " (Student's and the bootstrap's) exclude 0 against every other feasible method; fewer"
-            " than four draws have no bootstrap, and make nothing sure"
+            f" than four {repetitions} have no bootstrap, and make nothing sure"
         )
 
 
@@ -153,6 +154,9 @@ class FigureSettings:
 
     seed: int | None = None
     """The forget-set draw whose single sequences are traced; null is the first."""
+
+    replicate: int | None = None
+    """The replicate whose single sequences are shown; null is the first."""
 
     gain_metrics: tuple[str, ...] = HEADLINE
     """Metrics of the forest plot of paired differences."""

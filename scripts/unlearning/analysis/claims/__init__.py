@@ -21,6 +21,7 @@ from unlearning.analysis.claims.c6_map import judge_map
 from unlearning.analysis.claims.c7_gains import judge_gains
 from unlearning.analysis.claims.c8_own_target import judge_own_target
 from unlearning.analysis.claims.verdicts import ClaimSettings, Verdict, show
+from unlearning.analysis.replicates import replicated
 
 __all__ = ["ClaimSettings", "Verdict", "as_json", "as_markdown", "judge", "show"]
 
@@ -45,6 +46,7 @@ def judge(
     """
     if not settings.models:
         settings = replace(settings, models=tuple(space["model"].drop_duplicates()))
+    settings = replace(settings, replicated=replicated(runs))
     return [
         judge_memorization(original, settings),
         judge_hidden_outliers(runs, settings, redrawn),
@@ -62,17 +64,29 @@ def as_json(verdicts: Sequence[Verdict]) -> list[dict]:
     return [asdict(verdict) for verdict in verdicts]
 
 
-def as_markdown(verdicts: Sequence[Verdict]) -> str:
-    """The verdicts as a page: an overview, then each with its evidence and rule."""
+ONE = (
+    "Student intervals of 95 % are in brackets. n counts cells (model x forget size), each",
+    "the mean over its forget-set draws, unless a rule says otherwise. All draws come from one",
+    "pool and each model from one training seed: cells and draws are not independent, and the",
+    "intervals are narrower than those of a fresh experiment would be.",
+)
+SEVERAL = (
+    "Student intervals of 95 % are in brackets. n counts replicates: whole experiments, each with",
+    "its own text, sequences, training, controls and forget sets. A replicate is one value, the",
+    "mean over its cells (model x forget size) and forget-set draws.",
+)
+
+
+def as_markdown(verdicts: Sequence[Verdict], several: bool = False) -> str:
+    """The verdicts as a page: an overview, then each with its evidence and rule.
+
+    Args:
+        verdicts: of all claims.
+        several: whether there are several replicates.
+    """
     lines = ["# The claims, judged", "", "| | claim | verdict |", "|---|---|---|"]
     lines += [f"| {v.id} | {v.claim} | **{v.verdict}** |" for v in verdicts]
-    lines += [
-        "",
-        "Student intervals of 95 % are in brackets. n counts cells (model x forget size), each",
-        "the mean over its forget-set draws, unless a rule says otherwise. All draws come from one",
-        "pool and each model from one training seed: cells and draws are not independent, and the",
-        "intervals are narrower than those of a fresh experiment would be.",
-    ]
+    lines += ["", *(SEVERAL if several else ONE)]
     for v in verdicts:
         lines += ["", f"## {v.id}: {v.verdict}", "", f"{v.claim}.", "", f"*Rule:* {v.rule}.", ""]
         lines += [f"- {part}" for part in v.evidence.split("; ")]

@@ -6,6 +6,8 @@ from unlearning.analysis.claims.verdicts import ClaimSettings, Verdict, show, ve
 from unlearning.names import METRICS, model_order
 from unlearning.statistics import Interval, sign_of
 
+REPLICATES_HERE = "replicates, each the mean over its sequences"
+
 
 def judge_memorization(original: pd.DataFrame, settings: ClaimSettings) -> Verdict:
     """C1: spread of g against unseen sequences, and verbatim extraction."""
@@ -13,7 +15,7 @@ def judge_memorization(original: pd.DataFrame, settings: ClaimSettings) -> Verdi
         "planted minus unseen sequences on each original model: supported if mean g and the spread"
         " of g are surely higher on every model and the verbatim extraction rate on at least one;"
         " refuted if mean g or spread is surely not higher (interval below 0) on some model;"
-        " n counts planted sequences"
+        f" n counts {REPLICATES_HERE if settings.replicated else 'planted sequences'}"
     )
     gap = original[
         (original["unlearner"] == "original") & (original["split"] == "planted - unseen")

@@ -3,8 +3,9 @@
 import pandas as pd
 
 from unlearning.analysis.claims.verdicts import ClaimSettings, Verdict, show, verdict
-from unlearning.analysis.gains import pool_cells
+from unlearning.analysis.gains import clusters_of, pool_cells
 from unlearning.analysis.outliers import redrawn_of
+from unlearning.analysis.replicates import pair_of
 from unlearning.names import method_name
 from unlearning.statistics import PairedDifference, sign_of, witnessed_mean
 
@@ -20,11 +21,10 @@ def judge_hidden_outliers(
         " memorized (above the calibrated band) minus the same share of unseen sequences on the"
         " same model, mean over cells: supported if surely above 0; refuted if surely below 0 or if"
         " c(D_f) is 0 in every one of several such runs; over-forgotten ones are given beside:"
-        " ascent drags unseen sequences below the band too; n counts cells (draws if there is one"
-        f" cell; {settings.surely})"
+        f" ascent drags unseen sequences below the band too; {settings.counts(settings.surely)}"
     )
     wide = runs[runs["unlearner"] == first].pivot(
-        index=["model", "forget_size", "seed"], columns="metric", values="value"
+        index=pair_of(runs), columns="metric", values="value"
     )
     met = wide[wide["mean_met"] == 1] if "mean_met" in wide else wide.iloc[:0]
     if met.empty:
@@ -34,7 +34,10 @@ def judge_hidden_outliers(
         values = met[metric].rename("value").dropna().reset_index()
         drawn = pd.DataFrame(redrawn_of(redrawn, metric, first, values))
         pooled = pool_cells(values.join(drawn), ["value", *drawn])[0]
-        return witnessed_mean(pooled["value"], settings.confidence, pooled[[*drawn]].to_numpy())
+        redrawn_means = pooled[[*drawn]].to_numpy()
+        return witnessed_mean(
+            pooled["value"], settings.confidence, redrawn_means, clusters_of(pooled)
+        )
 
     excess = over_cells("excess_memorized_rate")
     counts = met["outliers_calibrated"]

@@ -26,7 +26,7 @@ def judge_attack_on_baselines(
         f" maximum over scores) for each of {', '.join(names)}, and each of them is surely more"
         " exposed than some proposal of the paper; refuted if some baseline is surely below the"
         " control, or surely less exposed than every proposal it was compared with;"
-        f" n counts cells (draws if there is one cell; {settings.surely})"
+        f" {settings.counts(settings.surely)}"
     )
     above, beaten, reversed_, evidence = [], [], [], []
     for baseline in settings.paper_baselines:

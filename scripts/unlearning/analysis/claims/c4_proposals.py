@@ -11,8 +11,7 @@ def judge_proposals(gains: pd.DataFrame, settings: ClaimSettings) -> Verdict:
     rule = (
         f"paired differences in {' and '.join(metrics)}, each proposal of the paper against each"
         " baseline, pooled over cells: supported if all are surely better; refuted if some is"
-        f" surely worse; undecided otherwise ({settings.sure}); n counts cells (draws if there is"
-        " one cell)"
+        f" surely worse; undecided otherwise ({settings.sure}); {settings.counts()}"
     )
     found, missing = gains_of(gains, metrics, settings)
     benefits = [gain.benefit for gain in found]

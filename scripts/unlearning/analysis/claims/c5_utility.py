@@ -21,7 +21,7 @@ def judge_utility(runs: pd.DataFrame, gains: pd.DataFrame, settings: ClaimSettin
         f" {settings.accuracy_margin:g} and the rise of log-perplexity surely smaller than"
         f" {settings.nats_margin:g} nats; refuted if some loss is surely larger than its margin"
         " (Holm-corrected); differences to the baselines are given beside and do not decide;"
-        f" n counts cells (draws if there is one cell; {settings.surely})"
+        f" {settings.counts(settings.surely)}"
     )
     evidence, benefits, p_values, missing = [], [], [], False
     for proposal in settings.paper_proposals:

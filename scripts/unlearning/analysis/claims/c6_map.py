@@ -10,10 +10,10 @@ from unlearning.names import model_order
 def judge_map(space: pd.DataFrame, gains: pd.DataFrame, settings: ClaimSettings) -> Verdict:
     """C6: the map, and the statement about small and larger models."""
     rule = (
-        settings.rule()
+        settings.rule("replicates" if settings.replicated else "draws")
         + ". Supported if two cells have different winners, each with a sure lead; refuted if all"
         " of several cells have the same winner, each with a sure lead; undecided otherwise. n"
-        " counts draws"
+        f" counts {'replicates' if settings.replicated else 'draws'}"
     )
     sure = space[(space["winner"] != "") & space["sure_lead"]]
     winners = set(sure["winner"])

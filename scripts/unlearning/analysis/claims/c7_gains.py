@@ -19,7 +19,7 @@ def judge_gains(gains: pd.DataFrame, settings: ClaimSettings) -> Verdict:
         f"pooled paired differences in {', '.join(dict.fromkeys(metrics))} of the paper's proposals"
         " against each baseline: supported if all have an interval and some is a sure gain; refuted"
         " if all have an interval, some is a sure loss and none a sure gain; undecided otherwise"
-        f" ({settings.sure}); n counts cells (draws if there is one cell)"
+        f" ({settings.sure}); {settings.counts()}"
     )
     found, missing = gains_of(gains, list(dict.fromkeys(metrics)), settings)
     known = not missing and all(

@@ -31,7 +31,7 @@ def judge_own_target(runs: pd.DataFrame, settings: ClaimSettings) -> Verdict:
         f" ({', '.join(f'{metric}: {margin:g}' for metric, margin in margins.items())}), and unseen"
         " sequences did not pay for it: their loss rose surely by less than"
         f" {settings.max_drift or 0:g} nats per token; refuted if some difference is surely beyond"
-        f" its margin; n counts cells (draws if there is one cell; {settings.surely})"
+        f" its margin; {settings.counts(settings.surely)}"
     )
     if not (runs["unlearner"] == label).any():
         return verdict("C8", False, False, [f"{name} was not run"], rule)

@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import Field
 
 from unlearning.analysis.gains import pool_cells
+from unlearning.analysis.replicates import POOLED, units
 from unlearning.analysis.rows import ALL
 from unlearning.names import HEADLINE, METRICS, method_name
 from unlearning.settings import settings_class
@@ -28,6 +29,15 @@ class ClaimSettings(ClaimRules, SolutionSettings):
 
     confidence: float = Field(default=0.95, gt=0, lt=1)
     """Confidence of all intervals."""
+
+    replicated: bool = False
+    """Whether there are several replicates: then they are what n counts."""
+
+    def counts(self, further: str = "") -> str:
+        """What n counts where cells are pooled, in words, with what else is said of it."""
+        if self.replicated:
+            return f"n counts {POOLED}" + (f" ({further})" if further else "")
+        return f"n counts cells (draws if there is one cell{further and '; ' + further})"
 
     @property
     def alpha(self) -> float:
@@ -94,9 +104,10 @@ def verdict(
 
 
 def pooled_mean(runs: pd.DataFrame, metric: str, label: str, settings: ClaimSettings) -> Interval:
-    """Mean of a metric of one method over cells (over draws if there is one cell)."""
+    """Mean of a metric of one method over what `pool_cells` takes a mean over."""
     own = runs[(runs["metric"] == metric) & (runs["unlearner"] == label)].dropna(subset="value")
-    return mean_interval(pool_cells(own, ["value"])[0]["value"], settings.confidence)
+    pooled = units(pool_cells(own, ["value"])[0], [])
+    return mean_interval(pooled["value"], settings.confidence)
 
 
 @dataclass(frozen=True)
