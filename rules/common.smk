@@ -44,8 +44,8 @@ LOGS = f"logs/{CONFIG['run']}"
 # a replicate is an experiment of its own up to `collect`; where there are several, each has its
 # folders, and where there is one the wildcard is not there
 REPLICATES = CONFIG["replicates"]
-REPLICATE = "/replicate-{replicate}" if len(REPLICATES) > 1 else ""
-HOME = RESULTS + REPLICATE
+REPLICATE = f"{os.sep}replicate-{{replicate}}" if len(REPLICATES) > 1 else ""
+HOME = f"{RESULTS}{REPLICATE}"
 MODELS = list(CONFIG["models"])
 # trained here from scratch, so that a control can be trained too; the others are fetched
 TRAINED = [name for name, model in CONFIG["models"].items() if model["pretraining"]]
@@ -201,6 +201,17 @@ def place_of(wildcards):
     model = CONFIG["models"][wildcards.model]
     place = model["control"] if wildcards.role == "controls" else model
     return {key: place[key] for key in ("hub", "revision", "folder", "gguf")}
+
+
+def contents_of(place):
+    """Digest of the user's own model files; None for a model of the hub."""
+    if place["gguf"] is not None:
+        return digest_of_files([Path(place["gguf"])], Path(".snakemake/digests.json"))
+    if place["folder"] is None:
+        return None
+    folder = Path(place["folder"])
+    files = [file for pattern in WANTED for file in folder.glob(pattern) if file.is_file()]
+    return digest_of_files(files, Path(".snakemake/digests.json"))
 
 
 def control_option(wildcards):

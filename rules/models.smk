@@ -8,17 +8,6 @@ CACHING = workflow.workflow_settings.cache is not None
 PACKAGES = sorted({f"{p.name}=={p.version}" for p in metadata.distributions()} if CACHING else [])
 
 
-def contents_of(place):
-    """Digest of the user's own model files; None for a model of the hub."""
-    if place["gguf"] is not None:
-        return digest_of_files([Path(place["gguf"])], Path(".snakemake/digests.json"))
-    if place["folder"] is None:
-        return None
-    folder = Path(place["folder"])
-    files = [file for pattern in WANTED for file in folder.glob(pattern) if file.is_file()]
-    return digest_of_files(files, Path(".snakemake/digests.json"))
-
-
 rule fetch_model:
     # a model of the hub, of a folder or a file; role "controls": one that never saw the sequences
     input:
