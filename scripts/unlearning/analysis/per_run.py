@@ -188,7 +188,9 @@ def per_run(
     thresholds: pd.DataFrame,
     settings: TableJob,
 ) -> pd.DataFrame:
-    """Every metric of every run: columns KEYS, metric, value; NaN for a diverged run.
+    """Every metric of every run: columns KEYS, metric, value, by_construction.
+
+    value is NaN for a diverged run; by_construction: the method's own stop rule brings it about.
 
     Args:
         memorization: rows per run and sequence.
@@ -197,7 +199,7 @@ def per_run(
         tasks: as `task_values` returns it.
         runs: one row per run of an unlearner (the original and the control have none).
         thresholds: one row per model.
-        settings: order and kinds.
+        settings: order, kinds and stop rules.
     """
     table = pd.concat(
         [
@@ -215,7 +217,12 @@ def per_run(
         excess = excess.rename("value").reset_index().assign(metric=metric)
         table = pd.concat([table, excess[table.columns]], ignore_index=True)
     table = pd.concat([table, drift(table)], ignore_index=True)
-    return arrange(table, settings.models, ["metric"])
+    table = arrange(table, settings.models, ["metric"])
+    table["by_construction"] = [
+        settings.by_construction(label, metric)
+        for label, metric in zip(table["unlearner"], table["metric"], strict=True)
+    ]
+    return table
 
 
 def drift(table: pd.DataFrame) -> pd.DataFrame:
