@@ -264,6 +264,7 @@ def test_a_job_over_its_limit_gets_more_time_and_is_reported_when_that_fails(slu
     assert [job["TimeLimit"] for job in slurm.corpus_jobs] == ["00:01:00", "01:04:00"]
     assert [job["MinMemoryNode"] for job in slurm.corpus_jobs] == ["2000M", "4000M"]
     assert "log: logs/small/make_corpus.log" in slurm.cut.output
-    own = re.findall(r"(\S*/logs/slurm/rule_make_corpus/\S+\.log)", slurm.cut.output)
+    # where a job is reported failed, not where it is submitted
+    own = re.findall(r"(/\S+/logs/slurm/rule_make_corpus/\S+\.log) \(check", slurm.cut.output)
     assert len(set(own)) == 2
     assert not list((slurm.cut.folder / "results/small").rglob("*.parquet"))
