@@ -50,10 +50,7 @@ def main_table(runs: pd.DataFrame, settings: TableJob) -> pd.DataFrame:
     table.loc[counted, ["mean", "n"]] = sums.to_numpy()[counted]
     table["n"] = table["n"].astype(int)
     table.loc[counted, ["low", "high"]] = np.nan
-    table["by_construction"] = [
-        settings.by_construction(label, metric)
-        for label, metric in zip(table["unlearner"], table["metric"], strict=True)
-    ]
+    table["by_construction"] = settings.marks(table)
     return table
 
 

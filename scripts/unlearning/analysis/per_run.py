@@ -218,10 +218,7 @@ def per_run(
         table = pd.concat([table, excess[table.columns]], ignore_index=True)
     table = pd.concat([table, drift(table)], ignore_index=True)
     table = arrange(table, settings.models, ["metric"])
-    table["by_construction"] = [
-        settings.by_construction(label, metric)
-        for label, metric in zip(table["unlearner"], table["metric"], strict=True)
-    ]
+    table["by_construction"] = settings.marks(table)
     return table
 
 

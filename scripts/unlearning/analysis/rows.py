@@ -44,6 +44,13 @@ class TableJob(TableSettings):
             return False
         return metric in DETERMINED[rule] or (metric == "el" and "el" in self.stop_metrics)
 
+    def marks(self, table: pd.DataFrame) -> list[bool]:
+        """`by_construction` of every row of a table with the columns unlearner and metric."""
+        return [
+            self.by_construction(label, metric)
+            for label, metric in zip(table["unlearner"], table["metric"], strict=True)
+        ]
+
     def circular(self, metric: str) -> frozenset[str]:
         """Labels of the methods whose value of a metric is there by construction."""
         return frozenset(label for label in self.stops if self.by_construction(label, metric))
