@@ -2,36 +2,13 @@
 
 Liu, Liu and Stone 2022 (Continual Learning and Private Unlearning); Maini et al. 2024 (TOFU,
 arXiv 2401.06121, "gradient difference"; with `retain: {kind: kl}` its "KL minimization"). The loss
-is -L(forget) + weight * R(retain), L the mean token cross-entropy.
+is -L(forget) + weight * R(retain), L the mean token cross-entropy: the steps are those of gradient
+ascent, to which the learner adds the term to keep.
 """
 
-from __future__ import annotations
-
-from collections.abc import Generator
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-from unlearning.settings import settings_class
 from unlearning.settings.unlearning import RetainSettings
+from unlearning.unlearners.gradient_ascent import Settings, unlearn
 
-if TYPE_CHECKING:
-    from unlearning.unlearners.learner import Learner
-    from unlearning.unlearners.request import Request
+__all__ = ["RETAIN", "Settings", "unlearn"]
 
 RETAIN = RetainSettings(kind="nll")
-
-
-@settings_class
-class Settings:
-    """GradDiff has nothing to set beyond what all unlearners share."""
-
-
-def unlearn(
-    learner: Learner, request: Request, settings: Settings
-) -> Generator[str, np.ndarray, None]:
-    """Each epoch, one ascent step on the whole forget set; the learner adds the term to keep."""
-    yield "before"
-    while True:
-        learner.ascend(request.forget)
-        yield "ascent"
