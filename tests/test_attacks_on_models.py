@@ -171,16 +171,21 @@ def test_every_attack_finds_what_a_model_knows_by_heart_and_nothing_in_its_contr
         assert abs(gap["forget"] - gap["unseen"]) < 0.4 * least, (attack, measure)
 
 
+def drowned(model):
+    """A copy whose last layer is shifted, the same for all text: what it knows is only hidden."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        loud = model.transformer.wte.weight[0]
+        model.transformer.ln_f.bias += 9 * loud / loud.norm() ** 2
+    return model
+
+
 def test_what_was_only_hidden_is_relearned_and_the_control_has_nothing_to_relearn(
     memorizing, control
 ):
-    """Hidden: one shift of the last layer, the same for all text, drowns what is still known."""
     gaps = {}
     for name, model in (("hidden", memorizing), ("control", control)):
-        model = copy.deepcopy(model)
-        with torch.no_grad():
-            loud = model.transformer.wte.weight[0]
-            model.transformer.ln_f.bias += 9 * loud / loud.norm() ** 2
+        model = drowned(model)
         assert score_tokens(model, FORGET).ma.mean() < 0.3
         options = {"relearning": {"steps": [20], "texts": ["own"], "learning_rate": 1e-3}}
         means = split_means(attack_model(target(model, which=options))).loc["relearning", "ma_rise"]
@@ -252,10 +257,7 @@ def test_other_text_brings_back_what_was_only_hidden_too_and_the_control_has_not
 ):
     gaps = {}
     for name, model in (("hidden", memorizing), ("control", control)):
-        model = copy.deepcopy(model)
-        with torch.no_grad():
-            loud = model.transformer.wte.weight[0]
-            model.transformer.ln_f.bias += 9 * loud / loud.norm() ** 2
+        model = drowned(model)
         block = {"steps": [3], "learning_rate": 1e-3, "texts": ["background", "unseen"]}
         rows = attack_model(target(model, which={"relearning": block}))
         rows = rows[rows["measure"] == "ma_rise"]
