@@ -16,7 +16,7 @@ RESULTS = results/$(RUN)
 # jobs are started with `python`: it must be this environment's
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo real test test-slurm lint install lock schema plan check docs clean
+.PHONY: demo real test test-slurm lint install lock schema plan check docs study-docs clean
 
 demo: $(READY)
 	snakemake --configfile $(CONFIG)
@@ -90,6 +90,15 @@ docs: docs/rules.md
 	  --disable-background-networking --disable-component-update --disable-sync \
 	  --user-data-dir=$$(mktemp -d) --window-size=1180,1330 \
 	  --screenshot=$(CURDIR)/docs/figures/report.png file://$(CURDIR)/results/demo/index.html
+
+# what docs/study/README.md shows of a finished study, and its tables as far as they are small
+STUDY = results/study
+study-docs:
+	rm -rf docs/study/figures docs/study/tables
+	mkdir -p docs/study/figures docs/study/tables
+	cp $(addprefix $(STUDY)/,$(shell grep -o 'figures/[a-z_]*\.png' docs/study/README.md)) docs/study/figures/
+	find $(STUDY)/tables -name '*.csv' -size -400k -exec cp {} docs/study/tables/ ';'
+	cp $(STUDY)/claims.md $(STUDY)/provenance.json docs/study/
 
 # the graph of the rules, as GitHub draws it
 docs/rules.md: $(READY) Snakefile $(wildcard rules/*.smk)
