@@ -108,15 +108,16 @@ def test_a_replicate_has_seeds_of_its_own_and_the_first_is_the_config():
 
 
 @pytest.mark.parametrize(
-    ("file", "replicates", "message"),
+    ("file", "blocks", "message"),
     [
-        (SMOKE, [0, 0], "names something twice"),
-        (SMOKE, [], "replicates: "),
-        ("config/paper.yaml", [0, 1], "only a generated corpus can be made anew"),
+        (SMOKE, {"replicates": [0, 0]}, "names something twice"),
+        (SMOKE, {"replicates": []}, "replicates: "),
+        ("config/paper.yaml", {"replicates": [0, 1]}, "only a generated corpus can be made anew"),
+        (SMOKE, {"replicates": [0, 1], "unlearners": {}}, "the audit of one list"),
     ],
 )
-def test_wrong_replicates_are_refused_in_one_line(file, replicates, message):
-    config = yaml.safe_load((ROOT / file).read_text()) | {"replicates": replicates}
+def test_wrong_replicates_are_refused_in_one_line(file, blocks, message):
+    config = yaml.safe_load((ROOT / file).read_text()) | blocks
     with pytest.raises(InputError, match=message) as error:
         check(config)
     assert "\n" not in str(error.value)

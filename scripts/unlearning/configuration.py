@@ -294,6 +294,11 @@ def _check_source(config: Config) -> int | None:
             f"config: replicates: {list(config.replicates)}, but only a generated corpus can be"
             f" made anew, not `{given[0]}`; leave the key out, here forget_sets.seeds repeat"
         )
+    if len(config.replicates) > 1 and not config.unlearners:
+        raise InputError(
+            f"config: replicates: {list(config.replicates)}, but without unlearners a run is the"
+            " audit of one list, and each replicate has a list of its own; give one replicate"
+        )
     if config.own is None:
         return getattr(config, given[0]).sequence_length
     for key, path in config.own.files().items():
