@@ -138,16 +138,12 @@ def _lengths_that_do_not_fit(config: dict[str, Any], rows: Any) -> Iterator[str]
 
 def _decided(config: dict[str, Any], unseen: int) -> Iterator[str]:
     """What a run with so many sequences can and cannot decide."""
+    from unlearning.memorization.forgetting import about_band
+
     sizes, seeds = config["forget_sets"]["sizes"], config["forget_sets"]["seeds"]
     threshold, attack = unseen // 2, unseen - unseen // 2
-    low, high = config["forgetting"]["band_quantiles"]
-    needed = math.ceil(1 / min(q for q in (low, 1 - high, 1.0) if q > 0))
     yield f"Unseen sequences: {threshold} set thresholds and band, {attack} are the non-members."
-    if threshold < needed:
-        yield (
-            f"  The band's ends are the quantiles {low:g} and {high:g}: of fewer than {needed} they"
-            " are the least and greatest value, and the band is a guess"
-        )
+    yield f"  {about_band(threshold, tuple(config['forgetting']['band_quantiles']))}"
     if attack < 100:
         yield f"  A false positive rate of 1 % asks for 100 non-members: with {attack} it is 0 %"
     for size in sizes:
@@ -181,10 +177,13 @@ def _costs(config: dict[str, Any]) -> Iterator[str]:
             f"{name}: {count / 1e6:,.1f} million parameters, {memory:.2f} GB to unlearn and"
             " activations"
         )
+        work = plan.original_work(config, name, count)
+        for size in sizes:
+            cell = plan.work_of(config, count, size) + plan.attack_work(config, count, size)
+            work += cell * each
         for machine in machines:
-            rates = {key: machine[key] for key in ("steps", "passes", "decoding")}
-            hours = sum(plan.work_of(config, count, size).seconds(rates) for size in sizes) / 3600
-            yield f"  {machine['machine']}: {each * hours:,.1f} hours, attacks aside"
+            hours = work.seconds({kind: machine[kind] for kind in plan.KINDS}) / 3600
+            yield f"  {machine['machine']}: {hours:,.1f} hours, attacks included"
 
 
 def main() -> None:

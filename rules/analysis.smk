@@ -284,6 +284,7 @@ rule render_audit:
             },
             attacks=list(CONFIG["attacks"]),
             limit=CONFIG["measurement"]["limit"],
+            bos=CONFIG["own"] and CONFIG["own"]["bos"],
             kept=CONFIG["jobs"]["keep_checkpoints"],
         ),
     shell:

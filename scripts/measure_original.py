@@ -11,7 +11,7 @@ from unlearning.jobs.console import add_paths, limit_threads, model_job, run
 from unlearning.jobs.files import write_csv, write_parquet
 from unlearning.jobs.parts import Made, fingerprint, work_through
 from unlearning.jobs.sources import SCRIPTS, sources
-from unlearning.memorization.forgetting import thresholds
+from unlearning.memorization.forgetting import about_band, thresholds
 from unlearning.models.loading import PRECISIONS, device_for, load_model, load_tokenizer
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.measurement import MeasurementSettings
@@ -62,6 +62,7 @@ def main() -> None:
     scores = done.read("scores", roles)
     unseen = scores[(scores["unlearner"] == "original") & (scores["half"] == "threshold")]
     limits = thresholds(unseen["ma"], unseen["el"], settings.band_quantiles)
+    print(f"thresholds: {about_band(len(unseen), settings.band_quantiles)}", flush=True)
     write_csv(pd.DataFrame([{"model": arguments.name} | limits]), arguments.thresholds)
     write_parquet(scores, arguments.scores)
     write_parquet(done.read("utility", roles), arguments.utility)

@@ -32,7 +32,7 @@ METHODS = {
     "tau": Effect(0.7, 0.10, 1.2, diverged=(0,)),
 }
 PROVENANCE = {
-    "files": {"forget": {"path": "mails.jsonl", "sha256": "0" * 64, "used": 12}},
+    "files": {"forget": {"path": "mails.jsonl", "sha256": "0" * 64, "used": 12, "begun": 12}},
     "git": {"commit": "1" * 40, "changed": False},
     "versions": {"torch": "2.0", "scipy": None},
 }
@@ -65,14 +65,14 @@ def results_of(*, control: bool, methods=METHODS, unseen: int = 200) -> Results:
     return Results(**{name: tables[name] for name in names})
 
 
-def made(*, control: bool = True, methods=METHODS, unseen: int = 200, **job):
+def made(*, control: bool = True, methods=METHODS, unseen: int = 200, provenance=PROVENANCE, **job):
     results = results_of(control=control, methods=methods, unseen=unseen)
     settings = AuditJob(
         run="r", rule=RULE, origins={"mine": "a folder"}, attacks=("learned_attacker",),
         controls={"mine": "a twin"} if control else {}, **job,
     )  # fmt: skip
     weights = {"mine": {"model.safetensors": "2" * 64}}
-    return audit(results, settings, weights, PROVENANCE, "2026-01-01 00:00 UTC")
+    return audit(results, settings, weights, provenance, "2026-01-01 00:00 UTC")
 
 
 # --- single sequences -------------------------------------------------------------------------
@@ -272,6 +272,32 @@ def test_few_unseen_and_trials_are_named_among_what_is_not_told():
     assert "trial" in said
     assert "A TRIAL RUN" in audit_page(document)
     assert "a single known one among" in " ".join(made(unseen=100).not_tested)
+
+
+def test_it_is_said_whether_sequences_begin_with_a_token_of_the_tokenizer():
+    document = made(bos="auto")
+    assert (document.bos, document.begun) == ("auto", True)
+    assert "begun by the beginning-of-text token, which is not scored (bos: auto)" in audit_page(
+        document
+    )
+    plain = {**PROVENANCE, "files": {"forget": PROVENANCE["files"]["forget"] | {"begun": 0}}}
+    document = made(provenance=plain, bos=False)
+    assert (document.bos, document.begun) == (False, False)
+    assert "no beginning-of-text token stands before a sequence (bos: false)" in audit_page(
+        document
+    )
+    assert (made().bos, made().begun) == (None, None)
+    assert "beginning-of-text" not in audit_page(made())
+
+
+def test_a_band_of_few_unseen_sequences_says_what_it_is_worth():
+    [many], [few] = (made(unseen=unseen).models for unseen in (400, 60))
+    assert many.covers < many.within
+    assert f"hold {many.covers:.0%} of others" in many.about_band
+    assert few.covers == few.within == pytest.approx(0.98)
+    page = audit_page(made(unseen=60))
+    assert few.about_band in page
+    assert "limits of prediction" in page
 
 
 def test_the_page_has_ids_and_digests_and_no_tokens():

@@ -7,13 +7,17 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from unlearning.jobs.errors import InputError
 from unlearning.memorization.forgetting import (
     PAPER_BAND,
     THRESHOLD_COLUMNS,
     Band,
+    about_band,
+    band_ends,
     count_outliers,
+    coverage,
     describe,
     thresholds,
     thresholds_of,
@@ -67,6 +71,70 @@ def test_thresholds_are_means_and_quantiles_of_the_unseen_half():
     assert found["calibrated_low"] == pytest.approx(sorted(ma)[5])
     assert found["calibrated_high"] == pytest.approx(sorted(ma)[90])
     assert (found["paper_low"], found["paper_high"], found["n"]) == (0.15, 0.60, 101)
+
+
+KINDS = {
+    "all alike": lambda rng, n: rng.binomial(63, 0.3, n) / 63,
+    "of different ease": lambda rng, n: rng.binomial(63, rng.beta(12, 30, n)) / 63,
+    "hardly known": lambda rng, n: rng.binomial(63, rng.beta(2, 14, n)) / 63,
+    "short": lambda rng, n: rng.binomial(15, rng.beta(12, 30, n)) / 15,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [10, 20, 40, 57])
+def test_a_band_of_few_holds_what_it_should_of_others(kind, n):
+    """Of fresh unseen sequences about 2 % lie outside, where quantiles alone leave out far more."""
+    rng, meant = np.random.default_rng(n), (0.01, 0.99)
+    outside, by_quantiles = [], []
+    for _ in range(300):
+        ma, fresh = KINDS[kind](rng, n), KINDS[kind](rng, 500)
+        outside.append(Band(*band_ends(ma, meant)).outside(fresh).mean())
+        by_quantiles.append(Band(*np.quantile(ma, meant)).outside(fresh).mean())
+    assert 0.005 < np.mean(outside) < 0.035
+    assert np.mean(by_quantiles) > np.mean(outside)
+    assert coverage(n, meant) == pytest.approx(0.98)
+
+
+@given(
+    st.lists(st.integers(0, STEPS), min_size=1, max_size=80),
+    st.sampled_from([(0.01, 0.99), (0.05, 0.9), (0.0, 1.0), (0.0, 0.99), (0.2, 1.0)]),
+)
+def test_the_ends_of_a_band_by_hand(hits, quantiles):
+    """One list at a time with the library's own normal theory, against all lists at once."""
+    ma = np.array(hits) / STEPS
+    expected = np.quantile(ma, quantiles)
+    n, meant = len(ma), (quantiles[0], 1 - quantiles[1])
+    z = np.arcsin(np.sqrt(ma))
+    for end, share in enumerate(meant):
+        if n == 1 or share == 0 or (1 + (n - 1) * share) / (n + 1) <= share + 1 / 60:
+            continue
+        half = stats.t.isf(share, n - 1) * stats.sem(z) * np.sqrt(n + 1)
+        if end:
+            expected[1] = max(expected[1], np.sin(min(z.mean() + half, np.pi / 2)) ** 2)
+        else:
+            expected[0] = min(expected[0], np.sin(max(z.mean() - half, 0)) ** 2)
+    low, high = band_ends(np.stack([ma, ma[::-1], ma]), quantiles)
+    np.testing.assert_allclose([low, high], np.repeat(expected[:, None], 3, axis=1), atol=1e-12)
+    assert 0 <= low[0] <= ma.max()
+    assert ma.min() <= high[0] <= 1
+
+
+@pytest.mark.parametrize("n", [58, 64, 100, 750])
+def test_a_band_of_enough_is_the_quantiles_and_says_what_it_holds(n):
+    rng, meant = np.random.default_rng(n), (0.01, 0.99)
+    ma = rng.random(n)
+    assert tuple(map(float, band_ends(ma, meant))) == tuple(np.quantile(ma, meant))
+    held = [np.diff(band_ends(rng.random(n), meant)).item() for _ in range(4000)]
+    assert coverage(n, meant) == pytest.approx(np.mean(held), abs=0.002)
+    assert f"hold {coverage(n, meant):.0%} of others" in about_band(n, meant)
+
+
+def test_a_band_of_few_says_that_its_ends_are_predicted():
+    assert "limits of prediction" in about_band(57, (0.01, 0.99))
+    assert "hold 89% of others where 98% are meant" in about_band(20, (0.01, 0.99))
+    assert "limits of prediction" not in about_band(40, (0.2, 0.8))
+    assert coverage(1, (0.01, 0.99)) == pytest.approx(0)
 
 
 def test_a_given_threshold_stands_for_the_measured_one():

@@ -13,6 +13,7 @@ from unlearning.jobs.errors import InputError
 from unlearning.memorization.forgetting import (
     SIDES,
     Band,
+    band_ends,
     count_outliers,
     thresholds,
     thresholds_of,
@@ -52,7 +53,7 @@ def test_counts_of_every_resample_are_those_of_its_own_band(results, table):
         generator = np.random.default_rng([JOB.seed, crc32(key.encode())])
         indices = resample_indices(len(g), RESAMPLES, generator)
         for number in range(RESAMPLES):
-            band = Band(*np.quantile(unseen[others[number]], (0.01, 0.99)))
+            band = Band(*band_ends(unseen[others[number]], (0.01, 0.99)))
             for name, ends in (("paper", limits.paper), ("calibrated", band)):
                 for side, count in count_outliers(g[indices[number]], ends).items():
                     counts[name, side][number] += count / 2

@@ -731,6 +731,8 @@ def project(folder, tmp_path_factory) -> Path:
     done = subprocess.run(command, cwd=project, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "custom.yaml: in order" in done.stdout
+    assert "unseen sequences set the band" in done.stdout
+    assert "hours, attacks included" in done.stdout
     assert running[0] == "snakemake"
     done = snakemake(project, *running[1:])
     logs = "".join(path.read_text() for path in (project / "logs").rglob("*.log"))

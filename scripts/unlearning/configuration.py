@@ -114,7 +114,8 @@ class ForgettingSettings:
     """When a sequence counts as forgotten."""
 
     band_quantiles: tuple[float, float] = (0.01, 0.99)
-    """Ends of the calibrated acceptable band, as quantiles of unseen sequences' g."""
+    """Ends of the calibrated acceptable band, as quantiles of unseen sequences' g. Where these are
+    too few for that (below 58 with 0.01 and 0.99), an end is a limit of prediction, farther out."""
 
 
 @settings_class

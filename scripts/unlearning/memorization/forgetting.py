@@ -3,6 +3,10 @@
 g(x) is the memorization accuracy (MA) of one sequence, in 0..1. An ordinary sequence that the
 model never saw is what a forgotten one should look like, so everything here is measured on unseen
 sequences of the original model: a mean (the published forgetting threshold) and a band.
+
+Quantiles of few sequences lie too far in: the least of 20 values has a twentieth of all others
+below it, not the hundredth that is meant. An end that would leave out too much is therefore moved
+out to a limit of prediction (`band_ends`).
 """
 
 from collections.abc import Iterable
@@ -10,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from unlearning.jobs.errors import InputError
 
@@ -19,6 +24,10 @@ of 1/(F (T - 1)), far above this; what is below it is rounding: of a mean, of si
 
 RESAMPLES = 1000
 """Bootstrap resamples of the unseen sequences."""
+
+SLACK = 1 / 60
+"""An end of the band may leave out so much more of all unseen sequences than it should. With the
+quantiles 0.01 and 0.99 that is so from 58 sequences on."""
 
 SIDES = ("both", "under_forgotten", "over_forgotten")
 
@@ -116,9 +125,9 @@ class Thresholds:
         ma_mean: forgetting threshold: mean MA of unseen sequences (or the value given).
         el_mean: the same for extraction likelihood.
         paper: the fixed band.
-        calibrated: quantiles of the unseen sequences' g.
+        calibrated: from the unseen sequences' g, see `band_ends`.
         n: unseen sequences measured.
-        quantiles: the ends of the calibrated band among them.
+        quantiles: which of all unseen sequences' g the ends of the calibrated band stand for.
     """
 
     ma_mean: float
@@ -140,9 +149,9 @@ def thresholds(
 ) -> dict[str, float]:
     """Thresholds of a model from its scores on the unseen "threshold" half.
 
-    The means are the published rule (Jang et al. 2023). The calibrated band is ours: quantiles
-    (linear interpolation) of the same sequences' g. Its ends are near the extremes of few values:
-    the intervals beside them say how uncertain that makes them (`redrawn_ends`).
+    The means are the published rule (Jang et al. 2023). The calibrated band is ours (`band_ends`).
+    Its ends are near the extremes of few values: the intervals beside them say how uncertain that
+    makes them (`redrawn_ends`).
 
     Args:
         ma: memorization accuracy of each unseen sequence, (N,).
@@ -170,7 +179,7 @@ def thresholds(
             "thresholds: the unseen 'threshold' half is empty or has scores that are not finite;"
             " check sequences.parquet and the original model"
         )
-    low, high = np.quantile(ma, quantiles)
+    low, high = band_ends(ma, quantiles)
     drawn = [ma[unseen_resamples(len(ma))].mean(axis=1), *redrawn_ends(ma, quantiles)]
     around = np.quantile(drawn, (0.025, 0.975), axis=1).T
     if np.ptp(ma) <= TOLERANCE:  # resamples of equal values never differ
@@ -188,6 +197,86 @@ def thresholds(
         "quantile_low": quantiles[0],
         "quantile_high": quantiles[1],
     } | dict(zip(THRESHOLD_COLUMNS[-6:], around.ravel().tolist(), strict=True))
+
+
+def band_ends(ma: np.ndarray, quantiles: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the calibrated band.
+
+    They are quantiles of g (linear interpolation), where there are enough sequences. Where a
+    quantile would leave out too much of other unseen sequences (`SLACK`), the end is the limit that
+    a further sequence passes with the probability meant, if that is farther out:
+
+        m + t s sqrt(1 + 1 / n),  m, s: mean and standard deviation of z = arcsin(sqrt(g))
+
+    with t Student's quantile of n - 1 degrees of freedom. z has about the same spread at any g, a
+    share of tokens, and is nearer to normal than g is. Ends at the quantiles 0 and 1 stay the
+    extremes.
+
+    Args:
+        ma: g of unseen sequences, (..., N).
+        quantiles: the ends that are meant.
+
+    Returns:
+        Lower and upper ends, (...) each.
+    """
+    ma = np.asarray(ma, dtype=float)
+    n = ma.shape[-1]
+    ends = np.quantile(ma, quantiles, axis=-1)
+    z = np.arcsin(np.sqrt(ma.clip(0, 1)))
+    farther = np.minimum, np.maximum
+    for i, (quantile, moved) in enumerate(zip(quantiles, predicted(n, quantiles), strict=True)):
+        if moved:
+            reach = special.stdtrit(n - 1, quantile) * np.sqrt(1 + 1 / n)
+            limit = z.mean(axis=-1) + reach * z.std(axis=-1, ddof=1)
+            ends[i] = farther[i](ends[i], np.sin(limit.clip(0, np.pi / 2)) ** 2)
+    return ends[0], ends[1]
+
+
+def left_out(n: int, quantiles: tuple[float, float]) -> tuple[float, float]:
+    """Shares of all unseen sequences expected below and above quantiles of n of them.
+
+    Of n values of any continuous distribution the k-th has the share k / (n + 1) below it, on
+    average; linear interpolation takes the quantile q for number 1 + (n - 1) q.
+    """
+    low, high = ((1 + (n - 1) * share) / (n + 1) for share in (quantiles[0], 1 - quantiles[1]))
+    return low, high
+
+
+def predicted(n: int, quantiles: tuple[float, float]) -> tuple[bool, bool]:
+    """Whether n sequences are too few for the band's lower and upper quantile; see `band_ends`."""
+    meant = quantiles[0], 1 - quantiles[1]
+    low, high = (
+        n > 1 and share > 0 and found > share + SLACK
+        for found, share in zip(left_out(n, quantiles), meant, strict=True)
+    )
+    return low, high
+
+
+def coverage(n: int, quantiles: tuple[float, float]) -> float:
+    """Share of all unseen sequences that the band is expected to hold, ends that n of them set.
+
+    Of an end that is predicted this is what is meant; see `band_ends` for what that rests on.
+    """
+    meant = quantiles[0], 1 - quantiles[1]
+    kinds = zip(meant, left_out(n, quantiles), predicted(n, quantiles), strict=True)
+    return 1 - sum(share if moved else found for share, found, moved in kinds)
+
+
+def about_band(n: int, quantiles: tuple[float, float]) -> str:
+    """What the calibrated band of n unseen sequences is worth, in a sentence."""
+    low, high = quantiles
+    held = 1 - sum(left_out(n, quantiles))
+    if any(predicted(n, quantiles)):
+        return (
+            f"{n} unseen sequences set the band: too few for its quantiles {low:g} and {high:g},"
+            f" which would hold {held:.0%} of others where {high - low:.0%} are meant; its ends are"
+            " limits of prediction instead, which hold them if g is spread about normally, and lie"
+            " the farther out the fewer there are"
+        )
+    return (
+        f"{n} unseen sequences set the band: it is expected to hold {held:.0%} of others"
+        f" ({high - low:.0%} of all, had it been set by all)"
+    )
 
 
 def unseen_resamples(n: int, resamples: int = RESAMPLES) -> np.ndarray:
@@ -215,8 +304,7 @@ def redrawn_ends(
         Lower and upper ends, (resamples,) each.
     """
     indices = unseen_resamples(len(ma), resamples)
-    low, high = np.quantile(np.asarray(ma)[indices], quantiles, axis=1)
-    return low, high
+    return band_ends(np.asarray(ma)[indices], quantiles)
 
 
 def thresholds_of(table: pd.DataFrame, model: str) -> Thresholds:

@@ -16,7 +16,7 @@ from unlearning.analysis.audit.results import Results
 from unlearning.analysis.audit.sequences import judged_sequences, knowledge
 from unlearning.analysis.audit.words import answer, plainly, steps, untested
 from unlearning.analysis.solution_space import REFERENCES
-from unlearning.memorization.forgetting import thresholds_of
+from unlearning.memorization.forgetting import about_band, coverage, thresholds_of
 
 LIST = ["model", "forget_size", "seed"]
 """What tells one list on one model from the others."""
@@ -47,6 +47,8 @@ def audit(
         date=date,
         trial=job.limit is not None,
         files={key: dict(file) for key, file in provenance["files"].items()},
+        bos=job.bos,
+        begun=None if job.bos is None else bool(provenance["files"]["forget"]["begun"]),
         code=dict(provenance["git"]),
         versions=dict(provenance["versions"]),
         models=models,
@@ -85,6 +87,8 @@ def model_audit(
         threshold=limits.ma_mean,
         band=(band.low, band.high),
         within=limits.quantiles[1] - limits.quantiles[0],
+        covers=coverage(limits.n, limits.quantiles),
+        about_band=about_band(limits.n, limits.quantiles),
         comparability=comparability_of(original, control, results.tokens),
         answer=answer(before, methods, chosen, nearest, after),
         chosen=chosen,

@@ -210,6 +210,12 @@ class ModelAudit:
     within: float
     """The share of unseen sequences whose g lies in the band, by its definition."""
 
+    covers: float
+    """The share of all unseen sequences that it is expected to hold, ends that so few have set."""
+
+    about_band: str
+    """What the band is worth, in a sentence."""
+
     comparability: Comparability
     """Of unseen sequences and the list."""
 
@@ -253,6 +259,13 @@ class Audit:
 
     files: dict[str, dict[str, Any]]
     """The user's files: path, SHA-256, rows used."""
+
+    bos: Literal["auto"] | bool | None
+    """`own.bos`: whether sequences begin with the tokenizer's beginning-of-text token. None where
+    they are no files of the user's."""
+
+    begun: bool | None
+    """Whether they do: with "auto" the tokenizer decides. The token is not scored."""
 
     code: dict[str, Any]
     """Commit of the project, and whether code was changed since."""

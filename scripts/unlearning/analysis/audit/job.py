@@ -1,5 +1,7 @@
 """What the audit has to know of the config."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from unlearning.settings import settings_class
@@ -27,6 +29,9 @@ class AuditJob:
 
     limit: int | None = None
     """`measurement.limit`."""
+
+    bos: Literal["auto"] | bool | None = None
+    """`own.bos`; None where the sequences are no files of the user's."""
 
     kept: bool = False
     """Whether the unlearned models are kept."""

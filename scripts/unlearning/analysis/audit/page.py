@@ -166,7 +166,7 @@ def sequences_table(model: ModelAudit) -> str:
     low, high = model.band
     about = (
         f"Compared with {model.unseen} unseen sequences: their mean g is {model.threshold:.2f}, and"
-        f" {model.within:.0%} of them lie between {low:.2f} and {high:.2f}."
+        f" the band from {low:.2f} to {high:.2f} is where unseen ones lie. {model.about_band}."
     )
     return f"<h2>Sequences</h2><p>{about}</p>" + sortable(head, rows)
 
@@ -212,6 +212,13 @@ def origins(audit: Audit) -> str:
     for key, file in audit.files.items():
         rows = f"; {file['used']} rows" if "used" in file else ""
         lines.append(f"{key}: {file['path']}; SHA-256 {file['sha256']}{rows}")
+    if audit.begun is not None:
+        asked = f"bos: {str(audit.bos).lower()}"
+        lines.append(
+            f"each sequence is begun by the beginning-of-text token, which is not scored ({asked})"
+            if audit.begun
+            else f"no beginning-of-text token stands before a sequence ({asked})"
+        )
     changed = " with changes" if audit.code.get("changed") else ""
     lines.append(f"code: commit {audit.code.get('commit')}{changed}")
     lines.append("versions: " + ", ".join(f"{n} {v}" for n, v in audit.versions.items() if v))
