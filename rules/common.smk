@@ -169,6 +169,26 @@ def retries(count):
     return count if workflow.is_main_process else 0
 
 
+def attempt_of(wildcards, attempt):
+    """Which try of a job this is, from 1."""
+    return attempt
+
+
+def tried(command):
+    """The command of a rule with retries: what a wrong input ends is not tried again.
+
+    Neither memory nor time mends it. The engine looks at no exit code and removes the log before it
+    tries again, so the log is put aside, and the second try ends with it at once. The rule names
+    `attempt_of` among its resources.
+    """
+    first = "if [ {resources.attempt} = 1 ]; then rm -f {log}.wrong; fi; "
+    again = "if [ -e {log}.wrong ]; then mv {log}.wrong {log}; exit 2; fi; "
+    # a bar of progress may stand before the line
+    wrong = "tr '\\r' '\\n' < {log} | grep '^error: ' > /dev/null"
+    aside = f" || {{{{ code=$?; if {wrong}; then cp {{log}} {{log}}.wrong; fi; exit $code; }}}}"
+    return first + again + command + aside
+
+
 def grown(amount):
     """Memory or time that grows with each retry: a job may have been killed for want of either."""
     return lambda wildcards, attempt: amount * attempt

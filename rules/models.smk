@@ -63,6 +63,7 @@ rule pretrain:
         gpu=1,
         mem_mb=memory_of,
         runtime=minutes_of,
+        attempt=attempt_of,
     params:
         script=script("pretrain.py"),
         settings=lambda wildcards: as_json(**CONFIG["models"][wildcards.model]["pretraining"]),
@@ -72,9 +73,11 @@ rule pretrain:
         device=lambda wildcards, resources: "GPU" if resources.gpu else "CPU",
         packages=lambda wildcards, resources: PACKAGES,
     shell:
-        "python {params.script} --settings {params.settings:q} --sequences {input.sequences}"
-        " --corpus {input.corpus} {params.without} --seed {params.seed} --work {output}.work"
-        " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+        tried(
+            "python {params.script} --settings {params.settings:q} --sequences {input.sequences}"
+            " --corpus {input.corpus} {params.without} --seed {params.seed} --work {output}.work"
+            " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+        )
 
 
 # Snakemake refuses to cache what it benchmarks
@@ -106,6 +109,7 @@ rule measure_original:
         gpu=1,
         mem_mb=memory_of,
         runtime=minutes_of,
+        attempt=attempt_of,
     params:
         script=script("measure_original.py"),
         control=control_option,
@@ -114,11 +118,13 @@ rule measure_original:
         ),
         work=f"{HOME}/.work/measure_original/{{model}}",
     shell:
-        "python {params.script} --original {input.original} {params.control}"
-        " --name {wildcards.model} --sequences {input.sequences} --tasks {input.corpus}/tasks"
-        " --settings {params.settings:q} --work {params.work} --scores {output.scores}"
-        " --utility {output.utility} --thresholds {output.thresholds} --gpus {resources.gpu} --threads {threads}"
-        " > {log} 2>&1"
+        tried(
+            "python {params.script} --original {input.original} {params.control}"
+            " --name {wildcards.model} --sequences {input.sequences} --tasks {input.corpus}/tasks"
+            " --settings {params.settings:q} --work {params.work} --scores {output.scores}"
+            " --utility {output.utility} --thresholds {output.thresholds} --gpus {resources.gpu} --threads {threads}"
+            " > {log} 2>&1"
+        )
 
 
 rule attack_original:
@@ -144,14 +150,17 @@ rule attack_original:
         gpu=1,
         mem_mb=memory_of,
         runtime=minutes_of,
+        attempt=attempt_of,
     params:
         script=script("attack_original.py"),
         control=control_option,
         settings=lambda wildcards: as_json(**target_settings(wildcards)),
         work=f"{HOME}/.work/attack_original/{{model}}",
     shell:
-        "python {params.script} --original {input.original} {params.control}"
-        " --name {wildcards.model} --tokenizer {input.original} --sequences {input.sequences}"
-        " --forget-sets {input.forget_sets} --background {input.corpus}/background.npy"
-        " --settings {params.settings:q} --work {params.work}"
-        " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+        tried(
+            "python {params.script} --original {input.original} {params.control}"
+            " --name {wildcards.model} --tokenizer {input.original} --sequences {input.sequences}"
+            " --forget-sets {input.forget_sets} --background {input.corpus}/background.npy"
+            " --settings {params.settings:q} --work {params.work}"
+            " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+        )

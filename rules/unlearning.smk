@@ -26,6 +26,7 @@ rule unlearn:
         gpu=lambda wildcards: CONFIG["models"][wildcards.model]["gpus"],
         mem_mb=memory_of,
         runtime=minutes_of,
+        attempt=attempt_of,
     params:
         script=script("unlearn.py"),
         launcher=launcher,
@@ -33,12 +34,14 @@ rule unlearn:
         settings=unlearning_settings,
         work=f"{HOME}/.work/unlearn/{{model}}/{{batch}}",
     shell:
-        "{params.launcher} {params.script} --model {input.model} --name {wildcards.model}"
-        " --sequences {input.sequences} --forget-sets {input.forget_sets}"
-        " --background {input.corpus}/background.npy --thresholds {input.thresholds}"
-        " --settings {params.settings:q} --work {params.work}"
-        " --checkpoints {output.checkpoints} --history {output.history} --runs {output.runs}"
-        " --gpus {params.gpus} --threads {threads} > {log} 2>&1"
+        tried(
+            "{params.launcher} {params.script} --model {input.model} --name {wildcards.model}"
+            " --sequences {input.sequences} --forget-sets {input.forget_sets}"
+            " --background {input.corpus}/background.npy --thresholds {input.thresholds}"
+            " --settings {params.settings:q} --work {params.work}"
+            " --checkpoints {output.checkpoints} --history {output.history} --runs {output.runs}"
+            " --gpus {params.gpus} --threads {threads} > {log} 2>&1"
+        )
 
 
 rule measure_unlearned:
@@ -64,6 +67,7 @@ rule measure_unlearned:
         gpu=1,
         mem_mb=memory_of,
         runtime=minutes_of,
+        attempt=attempt_of,
     params:
         script=script("measure_unlearned.py"),
         settings=lambda wildcards: as_json(**CONFIG["measurement"], cells=BATCHES[wildcards.batch]),
@@ -71,12 +75,14 @@ rule measure_unlearned:
         tokenizer=f"{HOME}/models/{{model}}",
         work=f"{HOME}/.work/measure_unlearned/{{model}}/{{batch}}",
     shell:
-        "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
-        " --tokenizer {params.tokenizer} --sequences {input.sequences}"
-        " --forget-sets {input.forget_sets} --tasks {input.corpus}/tasks"
-        " --settings {params.settings:q} --work {params.work}"
-        " --scores {output.scores} --utility {output.utility}"
-        " --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+        tried(
+            "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
+            " --tokenizer {params.tokenizer} --sequences {input.sequences}"
+            " --forget-sets {input.forget_sets} --tasks {input.corpus}/tasks"
+            " --settings {params.settings:q} --work {params.work}"
+            " --scores {output.scores} --utility {output.utility}"
+            " --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+        )
 
 
 rule attack_unlearned:
@@ -100,6 +106,7 @@ rule attack_unlearned:
         gpu=1,
         mem_mb=memory_of,
         runtime=minutes_of,
+        attempt=attempt_of,
     params:
         script=script("attack_unlearned.py"),
         settings=lambda wildcards: as_json(
@@ -111,11 +118,13 @@ rule attack_unlearned:
         background=f"{HOME}/corpus/background.npy",
         work=f"{HOME}/.work/attack_unlearned/{{model}}/{{batch}}",
     shell:
-        "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
-        " --tokenizer {params.tokenizer} --sequences {input.sequences}"
-        " --forget-sets {input.forget_sets} --background {params.background} {params.control}"
-        " --settings {params.settings:q} --work {params.work}"
-        " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+        tried(
+            "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
+            " --tokenizer {params.tokenizer} --sequences {input.sequences}"
+            " --forget-sets {input.forget_sets} --background {params.background} {params.control}"
+            " --settings {params.settings:q} --work {params.work}"
+            " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+        )
 
 
 rule collect:
