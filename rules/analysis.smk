@@ -76,7 +76,7 @@ rule analyse_attacks:
         runtime=grown(30),
     params:
         script=script("analyse_attacks.py"),
-        settings=as_json(
+        settings=lambda wildcards: as_json(
             attacks=CONFIG["attacks"],
             analysis=CONFIG["attack_analysis"],
             tables=CONFIG["tables"] | {"models": MODELS},
@@ -200,7 +200,7 @@ rule render_pages:
         runtime=grown(5),
     params:
         script=script("render_pages.py"),
-        settings=as_json(
+        settings=lambda wildcards: as_json(
             kinds=FIGURE_KINDS,
             audited=bool(AUDIT),
             command=" ".join(["snakemake", *(f"--configfile {path}" for path in CONFIG_FILES)]),
@@ -234,7 +234,7 @@ rule record_provenance:
         runtime=grown(5),
     params:
         script=script("record_provenance.py"),
-        config=as_json(**CONFIG),
+        config=lambda wildcards: as_json(**CONFIG),
         benchmarks=f"{LOGS}/benchmarks",
         given=lambda wildcards, input: f"--files {input.given}" if input.given else "",
         models=of_all("models/{model}", model=MODELS),  # made before the runs were
@@ -273,7 +273,8 @@ rule render_audit:
         runtime=grown(10),
     params:
         script=script("render_audit.py"),
-        settings=as_json(
+        # a function: see `prepare_own`
+        settings=lambda wildcards: as_json(
             run=CONFIG["run"],
             rule=CONFIG["solution_space"],
             origins={name: origin_of(model) for name, model in CONFIG["models"].items()},

@@ -30,6 +30,12 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
+if set("{}") & set(str(workflow.basedir)):
+    raise WorkflowError(
+        f"the project stands in {workflow.basedir}, whose braces the workflow engine takes for"
+        " wildcards; rename that folder"
+    )
+
 # by the environment, since it reaches every job and is no part of what a result depends on
 os.environ[JOBS_PER_GPU] = str(CONFIG["jobs"]["per_gpu"])
 
@@ -226,12 +232,17 @@ def place_of(wildcards):
 def contents_of(place):
     """Digest of the user's own model files; None for a model of the hub."""
     if place["gguf"] is not None:
-        return digest_of_files([Path(place["gguf"])], Path(".snakemake/digests.json"))
+        return contents_of_files([place["gguf"]])
     if place["folder"] is None:
         return None
     folder = Path(place["folder"])
     files = [file for pattern in WANTED for file in folder.glob(pattern) if file.is_file()]
-    return digest_of_files(files, Path(".snakemake/digests.json"))
+    return contents_of_files(files)
+
+
+def contents_of_files(paths):
+    """Digest of files of the user's."""
+    return digest_of_files(map(Path, paths), Path(".snakemake/digests.json"))
 
 
 def control_option(wildcards):

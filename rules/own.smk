@@ -9,7 +9,6 @@ rule prepare_own:
         code=code("prepare_own.py"),
         models=expand(f"{RESULTS}/models/{{model}}", model=MODELS)
         + expand(f"{RESULTS}/controls/{{model}}", model=GIVEN_CONTROL),
-        given=list(OwnSettings(**CONFIG["own"]).files().values()),
     output:
         sequences=f"{RESULTS}/sequences.parquet",
         forget_sets=f"{RESULTS}/forget_sets.parquet",
@@ -29,12 +28,15 @@ rule prepare_own:
         runtime=grown(60),
     params:
         script=script("prepare_own.py"),
-        settings=as_json(
+        # a function, as of a plain text the engine would take braces in names for wildcards
+        settings=lambda wildcards: as_json(
             **CONFIG["own"],
             **CONFIG["forget_sets"],
             kinds=CONFIG["measurement"]["tasks"],
             limit=CONFIG["measurement"]["limit"],
         ),
+        # the user's files are no inputs, for the same reason, and as their age would count
+        contents=lambda wildcards: contents_of_files(OwnSettings(**CONFIG["own"]).files().values()),
     shell:
         "python {params.script} --settings {params.settings:q} --models {input.models}"
         " --sequences {output.sequences} --forget-sets {output.forget_sets}"

@@ -631,11 +631,14 @@ def test_a_wrong_config_gets_one_line(folder, block, values, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_name_that_the_engine_would_not_take_literally_is_refused(folder, tmp_path):
-    config = template(folder)
-    config["own"]["forget"] = str(shutil.copy(folder / "forget.jsonl", tmp_path / "{a}.jsonl"))
-    with pytest.raises(InputError, match="own.forget: .* has braces.*; rename it"):
-        check(config)
+def test_a_folder_that_the_engine_would_not_take_literally_is_named(tmp_path):
+    project = copy_project(tmp_path / "{my} project")
+    done = snakemake(project, "--dry-run")
+    assert done.returncode == 1
+    assert (
+        "/{my} project, whose braces the workflow engine takes for wildcards; rename"
+        in " ".join(done.stdout.split())
+    )
 
 
 def test_the_whole_pool_is_what_is_left_of_it(folder, tmp_path):
@@ -672,7 +675,7 @@ def test_the_check_says_what_a_run_would_do_and_decide(folder, tmp_path, capsys,
         f"Vocabulary: 340 tokens in the models, {len(tokenizer)} in the tokenizer; up to 64 tokens",
         "measurement.extraction_suffix: ",
         "set thresholds and band",
-        "the band is a guess",
+        "unseen sequences set the band: ",
         "One draw: no interval",
         "mine: 0.1 million parameters",
     ):
@@ -712,7 +715,9 @@ def project(folder, tmp_path_factory) -> Path:
     config = yaml.safe_load((project / "config/custom.yaml").read_text())
     for block, values in yaml.safe_load(blocks_of("yaml")[0]).items():
         config[block] |= values
-    config["own"] |= {"retained": str(folder / "retained.jsonl")}
+    # in names of files the engine takes no braces for wildcards
+    kept = shutil.copy(folder / "retained.jsonl", project.parent / 'to {keep}, "all".jsonl')
+    config["own"] |= {"retained": str(kept)}
     config["unlearning"] |= {"learning_rate": 0.002, "max_epochs": 30}
     config["measurement"] |= {"ngram": 3, "extraction_suffix": 8}
     config["unlearners"] = {label: config["unlearners"][label] for label in ("ga", "sga", "tau")}
@@ -783,7 +788,7 @@ def test_provenance_names_the_files(project, folder):
     recorded = json.loads((project / "results/custom/provenance.json").read_text())["files"]
     assert set(recorded) == {"forget", "unseen", "retained", "tasks.held_out"}
     assert recorded["forget"]["path"] == "forget.jsonl"
-    assert recorded["retained"]["path"] == str(folder / "retained.jsonl")
+    assert recorded["retained"]["path"] == str(project.parent / 'to {keep}, "all".jsonl')
     assert recorded["forget"]["used"] == FORGOTTEN
 
 

@@ -308,11 +308,6 @@ def _check_source(config: Config) -> int | None:
                 f"config: own.{key}: no file {path}; paths are from the folder that the run is"
                 " started in"
             )
-        if set("{}") & set(path):
-            raise InputError(
-                f"config: own.{key}: {path} has braces, which the workflow engine takes for"
-                " wildcards; rename it"
-            )
     return None
 
 
