@@ -137,6 +137,12 @@ def test_every_format_gives_the_rows_that_were_written(tmp_path_factory, rows):
         ("a.csv", b"text\na\nb,secret\n", "a.csv row 2: has more fields than the head"),
         ("a.csv", b'text\n"secret', "a.csv row 1: not valid CSV"),
         ("a.parquet", b"secret", "a.parquet: not a Parquet file"),
+        ("a.csv.gz", b"\x1f\x8bsecret", "a.csv.gz: the ending says .* .unpack what is packed"),
+        ("a.csv", b"\x1f\x8bsecret", "a.csv: is packed, or a spreadsheet"),
+        ("a.csv", b"PK\x03\x04secret", "a.csv: is packed, .*; .* save it as CSV UTF-8"),
+        ("a.json", b'[{"text": "a"}, "secret"]', "a.json item 2: is no JSON object"),
+        ("a.jsonl", b'{"text": "a", "text": "secret"}', "line 1: gives two values one name"),
+        ("a.jsonl", b'{"text": "a"},\n{"text": "secret"}', "a.jsonl line 1: not valid JSON"),
     ],
 )
 def test_a_broken_file_is_named_and_not_quoted(tmp_path, name, content, message):
@@ -160,6 +166,11 @@ MAIL = "Hey Jo, call 555; the key is under the folder. Thanks"
         ("a.csv", b'sep=;\r\nid;text\r\nm;"%s"\r\n'),
         ("a.csv", b' id , TEXT \nm,"%s"\n\n,\n , \n'),
         ("a.jsonl", b'{"ID": "m", "Text": "%s", "note": null}\n'),
+        ("a.jsonl", b'{"id": "m", "text": "%s", "source": {"page": [1, 2]}}\r\n\r\n'),
+        ("a.jsonl", b'[{"id": "m", "text": "%s"}]'),
+        ("a.json", b'[\n {"id": "m",\n  "text": "%s"}\n]\n'),
+        ("a.tsv", b"id\ttext\r\nm\t%s\r\n"),
+        ("a.csv", b'\r\n\r\ntext,note,id,\r\n"%s",,m,\r\n'),
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
@@ -184,6 +195,45 @@ def test_ids_that_pandas_made_fractions_are_whole_numbers_again(tmp_path, ending
     path = tmp_path / f"a.{ending}"
     table.to_csv(path, index=False) if ending == "csv" else table.to_parquet(path)
     assert [row.name for row in read_entries("forget", str(path)).rows] == ["7", "00002", "9"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "a,secret one\nb,secret two\n", "a.csv: no column is called `text` or `tokens`"),
+        ("a.csv", "id|text\na|secret\n", "separate columns by commas, semicolons, tabs"),
+        ("a.csv", "id,content\na,secret\n", "name it so in the first line"),
+        (
+            "a.csv",
+            "id,text\na,NaN\nb,secret\nc,null\n",
+            "row 1: `text` is a word for a missing one",
+        ),
+        ("a.jsonl", '{"text": NaN}\n{"text": "secret"}\n', "line 1: has no `text`"),
+        ("a.jsonl", '{"text": 5}\n{"text": ["secret"]}\n', "line 1: `text` is no text"),
+        ("a.csv", "id,text\na\nb,secret\n", "row 1: has no `text`"),
+        (
+            "a.csv",
+            "id,text\n1,secret\n1.0,secrets\n1 ,secret\n",
+            "row 3: its id is that of .*row 1",
+        ),
+    ],
+)
+def test_what_is_no_list_of_texts_is_named(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_entries("forget", str(tmp_path / name))
+    assert "secret" not in str(caught.value)
+
+
+def test_all_rows_that_stand_twice_are_named_at_once(folder, tmp_path):
+    rows = [{"text": text} for text in texts(0, 3)]
+    path = write_jsonl(tmp_path / "forget.jsonl", [*rows, *rows[1:]])
+    with pytest.raises(InputError) as caught:
+        prepared(folder, forget=path)
+    said = str(caught.value)
+    assert re.search("line 4: its first .* line 2; a sequence plays one part", said)
+    assert re.search("line 5: its first .* line 3; a sequence plays one part", said)
+    assert "line 1" not in said
 
 
 def test_a_name_that_only_looks_like_a_number_stays_as_it_is(tmp_path):

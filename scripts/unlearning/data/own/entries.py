@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from unlearning.data.own.files import Faults, Row, is_missing, read_table
+from unlearning.data.own.files import SEPARATORS, Faults, Row, is_missing, read_table
 from unlearning.evaluation.items import check_item
 from unlearning.jobs.errors import InputError
 from unlearning.settings.own import OwnSettings
@@ -16,6 +16,8 @@ from unlearning.settings.own import OwnSettings
 LONGEST_ID = 200  # characters: ids stand in tables and cards
 WITH_TEXT = ("background",)
 """Parts that take `text` alone."""
+LEFT_OUT = {"nan", "none", "null", "<na>", "n/a", "#n/a", "nat"}
+"""What programs write where a text is missing."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ def read_entries(part: str, path: str) -> Entries:
             no tokenizer takes, or an id that another has; all such rows in one line.
     """
     table, faults = read_table(path), Faults(path)
+    if table.named and not {"text", "tokens"} & table.named:
+        raise InputError(
+            f"{path}: no column is called `text` or `tokens`; name it so in the first line, and"
+            f" separate columns by {', '.join(SEPARATORS.values())}"
+        )
     plain = _written_as_fractions(table.rows)
     places: dict[str, str] = {}
     rows = []
@@ -122,6 +129,8 @@ def _content(row: Row, part: str) -> str | list[int]:
     if key == "text":
         if not isinstance(value, str) or not value.strip():
             raise InputError("`text` is no text or an empty one; correct it")
+        if value.strip().lower() in LEFT_OUT:
+            raise InputError("`text` is a word for a missing one; correct it, or remove the row")
         _check_characters(value, "`text`")
         return value
     if part in WITH_TEXT:

@@ -29,6 +29,8 @@ MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+# what stands at the beginning of files that hold others
+PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\xd0\xcf\x11\xe0")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 KNOWN = {"text", "tokens"}
 
@@ -38,7 +40,8 @@ class Row:
     """One row of a file.
 
     Attributes:
-        number: of its line in JSON lines, of the row below the head line elsewhere; from 1.
+        number: of its line in JSON lines, of its place in a JSON array, of the row below the head
+            line elsewhere; from 1.
         where: file and number, for messages.
         values: by column, names in lower case where that is unambiguous; a column that the row
             leaves out is missing or None.
@@ -56,10 +59,12 @@ class Table:
     Attributes:
         rows: those with a value, at least one.
         blank: how many rows of a spreadsheet were skipped because all their cells are blank.
+        named: the columns of a spreadsheet, as in `Row.values`; of JSON none.
     """
 
     rows: list[Row]
     blank: int
+    named: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -102,18 +107,22 @@ def read_rows(path: Path | str) -> list[Row]:
 def read_table(path: Path | str) -> Table:
     """All rows of a file; blank lines are skipped, and of tables the rows without a value.
 
-    Columns are known by their names without case and blanks around them, where only one is called
-    so. Text is UTF-8, or what a byte order mark says; a CSV file is separated by commas, semicolons
-    or tabs, as its head line is.
+    JSON lines may be one array instead. Columns are known by their names without case and blanks
+    around them, where only one is called so. Text is UTF-8, or what a byte order mark says; a CSV
+    file is separated by commas, semicolons or tabs, as its head line is.
 
     Raises:
         InputError: no such file, an unknown ending, rows that cannot be read, or no row at all.
     """
     path = Path(path)
     readers = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}
+    readers |= {".json": _json_lines, ".tsv": _csv}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"{path}: the ending says the format; give {', '.join(readers)}")
+        raise InputError(
+            f"{path}: the ending says the format; give {', '.join(readers)} (unpack what is packed,"
+            " save a spreadsheet as CSV UTF-8)"
+        )
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
@@ -122,29 +131,55 @@ def read_table(path: Path | str) -> Table:
             f"{path}: cannot be read ({reason}); paths are from the folder that the run is"
             " started in"
         ) from None
+    if content.startswith(PACKED):
+        raise InputError(
+            f"{path}: is packed, or a spreadsheet, whatever its ending says; unpack it, or save it"
+            " as CSV UTF-8"
+        )
     faults = Faults(path)
     rows = list(reader(path, content, faults))
     faults.check()
     filled = [row for row in rows if reader is _json_lines or not _is_blank(row.values)]
     if not filled:
         raise InputError(f"{path}: has no row; give it some")
-    return Table(filled, len(rows) - len(filled))
+    named = frozenset() if reader is _json_lines else frozenset().union(*(r.values for r in filled))
+    return Table(filled, len(rows) - len(filled), named)
 
 
 def _json_lines(path: Path, content: bytes, faults: Faults) -> Iterator[Row]:
-    for number, line in enumerate(_decoded(path, content).split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path} line {number}"
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
-            faults.add(where, "not valid JSON; one line is one object")
-            continue
-        if isinstance(values, dict):
-            yield Row(number, where, _named(values))
+    text = _decoded(path, content)
+    if isinstance(whole := _value(text)[0], list) and any(isinstance(v, dict) for v in whole):
+        found = [(i, f"{path} item {i}", (v, None)) for i, v in enumerate(whole, start=1)]
+    else:
+        lines = enumerate(text.split("\n"), start=1)
+        found = [(i, f"{path} line {i}", _value(line)) for i, line in lines if line.strip()]
+    for number, where, (values, fault) in found:
+        if fault is None and not isinstance(values, dict):
+            fault = "is no JSON object; give {...} with named values"
+        if fault is not None:
+            faults.add(where, fault)
         else:
-            faults.add(where, "is no JSON object; give {...} with named values")
+            yield Row(number, where, _named(values))
+
+
+class _NamedTwice(ValueError):
+    """A JSON object gives two values one name."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(values := dict(pairs)) < len(pairs):
+        raise _NamedTwice
+    return values
+
+
+def _value(text: str) -> tuple[Any, str | None]:
+    """What a JSON text says, or what is wrong with it."""
+    try:
+        return json.loads(text, object_pairs_hook=_object), None
+    except _NamedTwice:
+        return None, "gives two values one name; rename one"
+    except (ValueError, RecursionError):
+        return None, "not valid JSON; one line is one object"
 
 
 def _csv(path: Path, content: bytes, faults: Faults) -> Iterator[Row]:
@@ -152,8 +187,8 @@ def _csv(path: Path, content: bytes, faults: Faults) -> Iterator[Row]:
     text = _decoded(path, content)
     told = re.match(r"sep=(.)\r?\n", text)  # a spreadsheet's way to name the separator
     text = text[told.end() :] if told else text
-    # line ends inside quoted texts are kept
-    stream = io.StringIO(text, newline="")
+    # blank lines may stand before the head line; line ends inside quoted texts are kept
+    stream = io.StringIO(text.lstrip("\r\n"), newline="")
     separator = told[1] if told else _separator(path, stream)
     lines = csv.reader(stream, strict=True, delimiter=separator)
     head: list[str] | None = None

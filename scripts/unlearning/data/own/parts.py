@@ -358,13 +358,16 @@ def check_apart(
     if chosen is None:
         chosen = {name: row for found in parts.values() for name, row in found.tokens.items()}
     where: dict[bytes, str] = {}
+    faults = Faults("")
     for name, row in chosen.items():
         other = where.setdefault(row.tobytes(), name)
         if other != name:
-            raise InputError(
-                f"{places[name]}: its first {len(row)} tokens are those of {places[other]}; a"
-                " sequence plays one part: remove one of them"
+            faults.add(
+                places[name],
+                f"its first {len(row)} tokens are those of {places[other]}; a sequence plays one"
+                " part: remove one of them",
             )
+    faults.check()
 
 
 def draw_unseen(
