@@ -15,6 +15,7 @@ import pandas as pd
 
 from unlearning.analysis.replicates import REPLICATE
 from unlearning.analysis.rows import KEYS
+from unlearning.analysis.strictest import shown
 from unlearning.data.sequences import forget_set
 from unlearning.jobs.cells import Cell
 from unlearning.jobs.console import add_paths, add_threads, limit_threads, run
@@ -112,6 +113,8 @@ def main() -> None:
                 | losses_of(scores[scores["unlearner"] == label])
                 for label in ("original", cell["unlearner"])
             )
+            own = per_run[cell_of(per_run, cell, (cell["unlearner"],))]
+            strictest = own.loc[own["metric"] == settings.rule.attack_metric, "attacker"].dropna()
             facts = Facts(
                 cell=cell,
                 run=row,
@@ -121,6 +124,8 @@ def main() -> None:
                 after=after,
                 exposed=exposed[cell_of(exposed, cell, (cell["unlearner"],))],
                 rule=settings.rule,
+                strictest=shown("".join(strictest)),
+                floor=values_of(per_run[cell_of(per_run, cell, ("control",))]),
                 lengths=(int(lengths.min()), int(lengths.max())),
                 unseen=scores.loc[scores["split"] == "unseen", "sequence_id"].nunique(),
                 trial=settings.limit,

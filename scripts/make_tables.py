@@ -63,8 +63,8 @@ def main() -> None:
     learned = per_replicate(learned_success, attack_effects)
     attack_runs = pd.concat([rows["attack-runs"], learned], ignore_index=True)
     values = per_replicate(
-        partial(per_run, settings=settings),
-        *(memorization, membership, attack_runs, tasks, rows["runs"], thresholds),
+        partial(per_run, settings=settings, attackers=settings.attackers),
+        *(memorization, membership, attack_runs, attack_effects, tasks, rows["runs"], thresholds),
     )
     redrawn = redrawn_values(memorization, membership, thresholds)
     shown = {

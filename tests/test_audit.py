@@ -55,12 +55,12 @@ def results_of(*, control: bool, methods=METHODS, unseen: int = 200) -> Results:
                 tables[name] = table[table["unlearner"].isin(["original", "control"])]
     job, attack = TableJob(models=("mine",)), AttackSettings(resamples=20)
     attacked = attack_all(tables["membership"], attack)
+    tables["effects"] = effects(scored(tables["membership"], {"learned_attacker": {}}), attack)
     tables["per_run"] = per_run(
-        tables["memorization"], tables["membership"], attacked, task_values(tables["utility"]),
-        tables["runs"], tables["thresholds"], job,
+        tables["memorization"], tables["membership"], attacked, tables["effects"],
+        task_values(tables["utility"]), tables["runs"], tables["thresholds"], job,
     )  # fmt: skip
     tables["candidates"] = candidates(tables["per_run"], RULE, ("mine",))
-    tables["effects"] = effects(scored(tables["membership"], {"learned_attacker": {}}), attack)
     names = ("sequences", "membership", "thresholds", "runs", "per_run", "candidates", "effects")
     return Results(**{name: tables[name] for name in names})
 

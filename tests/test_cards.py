@@ -14,7 +14,7 @@ RUN = pd.Series(
 )
 BEFORE = {"ma": 0.9, "ma_max": 1.0, "loss": 0.4, "retained_loss": 1.1, "perplexity": 8.0}
 AFTER = BEFORE | {"ma": 0.3, "ma_max": 0.41, "loss": 3.25, "retained_loss": 1.5} | {
-    "outliers_calibrated_rate": 0.05, "attack_auc_worst": 0.61, "ma_min": float("nan"),
+    "outliers_calibrated_rate": 0.05, "attack_auc_strictest": 0.61, "ma_min": float("nan"),
     "unseen_drift": 0.02,
 }  # fmt: skip
 
@@ -68,8 +68,9 @@ def test_a_folder_has_no_name_on_the_hub_and_an_adapter_says_what_it_is():
     [
         ({}, "All limits are kept"),
         ({"outliers_calibrated_rate": 0.2}, "NOT SAFE .*0.2 .BROKEN: at most 0.1.*0.61 .kept"),
-        ({"attack_auc_worst": 0.9}, "NOT SAFE .*0.05 .kept.*0.9 .BROKEN: at most 0.75"),
-        ({"attack_auc_worst": float("nan")}, "NOT SAFE .*BROKEN"),
+        ({"attack_auc_strictest": 0.75 + 5e-7}, "All limits are kept"),  # as the map rounds
+        ({"attack_auc_strictest": 0.9}, "NOT SAFE .*0.05 .kept.*0.9 .BROKEN: at most 0.75"),
+        ({"attack_auc_strictest": float("nan")}, "NOT SAFE .*BROKEN"),
         ({"unseen_drift": 0.4}, "NOT SAFE .*rise of the loss .* 0.4 .BROKEN: at most 0.1"),
     ],
 )
@@ -77,6 +78,13 @@ def test_the_verdict_follows_the_limits(changes, said):
     text = card(facts(after=AFTER | changes))
     [line] = [line for line in text.splitlines() if line.startswith("**")]
     assert re.search(said, line), line
+
+
+def test_it_names_the_strictest_attacker_and_what_it_finds_where_nothing_is():
+    text = card(facts(strictest="relearning, 3 steps", floor={"attack_auc_strictest": 0.57}))
+    said = "0.61 (kept: at most 0.75; by relearning, 3 steps; a model that never saw the set has"
+    assert f"{said} 0.57)" in text
+    assert "never saw" not in card(facts())
 
 
 def test_it_says_lengths_counts_losses_digests_and_trials():

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthetic_results import EFFECTS, Effect, Shape, make
+from unlearning.analysis.attack_effects import effects
 from unlearning.analysis.claims import ClaimSettings, as_json, as_markdown, judge, show
 from unlearning.analysis.claims.c2_hidden_outliers import judge_hidden_outliers
 from unlearning.analysis.claims.c8_own_target import judge_own_target
@@ -45,6 +46,7 @@ def judged(shape: Shape, settings: ClaimSettings = SETTINGS) -> dict:
         results["memorization"],
         results["membership"],
         attack_all(results["membership"], AttackSettings(resamples=2)),
+        effects(results["values"], AttackSettings(resamples=2)),
         task_values(results["utility"]),
         results["runs"],
         results["thresholds"],
@@ -418,7 +420,7 @@ def test_who_spoils_what_was_never_seen_is_not_safe():
 
 def own_target(above: dict[str, float], drift: float = 0.02, cells: int = 6) -> str:
     """C8 where the attacks find so much more of the method than of the control, cell by cell."""
-    metrics = ("worst", "worst_one", "learned", "token_level", "observer")
+    metrics = ("worst", "worst_one", "learned", "token_level", "observer", "strictest")
     rows = []
     for size in range(cells):
         noise = 0.002 * (size % 3 - 1)
@@ -439,6 +441,7 @@ def own_target(above: dict[str, float], drift: float = 0.02, cells: int = 6) -> 
         ({"observer": 0.07, "learned": 0.04, "worst": 0.02}, 0.02, "supported"),
         ({"observer": 0.15}, 0.02, "refuted"),
         ({"worst_one": 0.10}, 0.02, "refuted"),
+        ({"strictest": 0.15}, 0.02, "refuted"),
         ({"learned": 0.05}, 0.02, "undecided"),
         ({}, 0.5, "refuted"),
     ],
@@ -456,5 +459,5 @@ def test_bad_input_is_named():
         build({"outlier_metric": "ma_maxi"}, SolutionSettings, "config")
     with pytest.raises(InputError, match="no better direction"):
         build({"utility_metric": "epochs"}, SolutionSettings, "config")
-    with pytest.raises(InputError, match="no values of 'attack_auc_worst'"):
+    with pytest.raises(InputError, match="no values of 'attack_auc_strictest'"):
         solution_space(cell(sga={"outliers": [0.1], "utility": [0.5]}), RULE)

@@ -184,3 +184,18 @@ def test_a_term_on_text_to_keep_needs_a_file_of_it_among_your_own(tmp_path, monk
         check(copy.deepcopy(config))
     config["own"]["background"] = "text.jsonl"
     check(config)
+
+
+def test_who_judges_safety_must_be_an_attack_that_runs():
+    config = demo()
+    config["solution_space"] = {"attackers": ["membership", "relearning"]}
+    assert check(copy.deepcopy(config))["solution_space"]["attackers"] == [
+        "membership",
+        "relearning",
+    ]
+    config["solution_space"] = {"attackers": ["relerning"]}
+    with pytest.raises(InputError, match=r"attackers: 'relerning' .* did you mean 'relearning'"):
+        check(copy.deepcopy(config))
+    config["solution_space"] = {"attackers": []}
+    with pytest.raises(InputError, match="attackers: nobody is named"):
+        check(config)

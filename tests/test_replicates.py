@@ -15,6 +15,7 @@ from statsmodels.stats.power import TTestPower
 from kill_often import run_with_kills
 from running import ROOT, SMOKE, copy_project, snakemake
 from synthetic_results import EFFECTS, Effect, Shape, make
+from unlearning.analysis.attack_effects import effects, scored
 from unlearning.analysis.averages import main_table, utility_table
 from unlearning.analysis.gains import gains_table, pool_cells, pooled_difference
 from unlearning.analysis.original import original_table
@@ -70,7 +71,8 @@ def stacked(parts: dict[int, dict[str, pd.DataFrame]]) -> dict[str, pd.DataFrame
 def all_metrics(memorization, membership, utility, runs, thresholds) -> pd.DataFrame:
     attacked = attack_all(membership, AttackSettings(resamples=2))
     tasks = task_values(utility)
-    return per_run(memorization, membership, attacked, tasks, runs, thresholds, JOB)
+    suite = effects(scored(membership, {}), AttackSettings(resamples=2))
+    return per_run(memorization, membership, attacked, suite, tasks, runs, thresholds, JOB)
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from unlearning.analysis.outliers import outlier_table, redrawn_bands, redrawn_v
 from unlearning.analysis.per_run import per_run, task_values
 from unlearning.analysis.rows import ALL, CELLS, DRAWS, TableJob, read_rows, read_table
 from unlearning.analysis.solution_space import candidates, solution_space
+from unlearning.analysis.strictest import commonest, strictest
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import write_csv
@@ -55,6 +56,7 @@ def results():
     learned = learned_success(pd.concat([found, observed]))
     attacked = attack_all(tables["membership"], ATTACK)
     tables["attack_runs"] = pd.concat([attacked, learned], ignore_index=True)
+    tables["effects"] = pd.concat([found, observed], ignore_index=True)
     return tables
 
 
@@ -63,6 +65,7 @@ def all_metrics(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
         tables["memorization"],
         tables["membership"],
         tables["attack_runs"],
+        tables["effects"],
         task_values(tables["utility"]),
         tables["runs"],
         tables["thresholds"],
@@ -145,6 +148,68 @@ def test_the_worst_attack_is_the_largest_two_sided_black_box_auc(results, runs):
     change = max(values.pop("loss_change"), values.pop("ma_change"))
     assert found["attack_auc_worst"] == max(values.values())
     assert found["attack_auc_change"] == change
+
+
+def naive_strictest(results: dict, key: tuple) -> dict[str, float]:
+    """AUC of every attacker on one run, one after the other."""
+    found = {}
+    for row in results["attack_runs"].itertuples():
+        if (row.model, row.forget_size, row.unlearner, row.seed) != key or row.metric != "auc":
+            continue
+        if row.score in ("ma", "el", "loss", "min_k", "min_k_plus_plus"):
+            found[f"membership/{row.score}/{row.side}"] = max(row.value, 1 - row.value)
+    for row in results["effects"].itertuples():
+        if (row.model, row.forget_size, row.unlearner, row.seed) != key or row.metric != "auc":
+            continue
+        if "permuted" in row.variant or "original" in row.variant:
+            continue
+        learned = row.measure == "log_odds"
+        value = row.value if learned else max(row.value, 1 - row.value)
+        found[f"{row.attack}/{row.variant}/{row.measure}"] = value
+    return found
+
+
+@pytest.mark.parametrize("label", ["ga", "sga", "mine", "control", "original"])
+def test_the_strictest_attack_is_the_largest_of_all_that_ran(results, runs, label):
+    for model, size, seed in product(("small", "large"), (4, 8), (0, 1, 2)):
+        values = naive_strictest(results, (model, size, label, seed))
+        row = runs.query(
+            "model == @model and forget_size == @size and unlearner == @label and seed == @seed"
+            " and metric == 'attack_auc_strictest'"
+        ).squeeze()
+        assert row["value"] == max(values.values())
+        assert values[row["attacker"]] == row["value"]
+        assert {name.partition("/")[0] for name in values} > {"membership", "learned_attacker"}
+
+
+def test_fewer_attackers_can_be_named_and_a_diverged_run_has_none(results):
+    every = strictest(results["attack_runs"], results["effects"])
+    few = strictest(results["attack_runs"], results["effects"], ("membership", "relearning"))
+    both = every.merge(few, on=["model", "forget_size", "unlearner", "seed"], how="outer")
+    lost = (both["unlearner"] == "tau") & (both["seed"] == 1)
+    assert (both.loc[lost, ["attacker_x", "attacker_y"]] == "").all(axis=None)
+    assert both.loc[lost, ["value_x", "value_y"]].isna().all(axis=None)
+    assert (both.loc[~lost, "value_y"] <= both.loc[~lost, "value_x"]).all()
+    assert (both.loc[~lost, "value_y"] < both.loc[~lost, "value_x"]).any()
+    assert set(both.loc[~lost, "attacker_y"].str.partition("/")[0]) == {"membership"}
+    assert commonest(pd.Series(["b", "a", "", "b", "a", ""])) == "a"
+    assert commonest(pd.Series(["", ""])) == ""
+
+
+def test_the_map_names_the_strictest_attacker_beside_the_floor(runs):
+    space = solution_space(runs, SolutionSettings(), ("small", "large"))
+    table = candidates(runs, SolutionSettings(), ("small", "large"))
+    for row in space.itertuples():
+        own = runs[(runs["model"] == row.model) & (runs["forget_size"] == row.forget_size)]
+        own = own[own["metric"] == "attack_auc_strictest"]
+        control = mean_interval(own.loc[own["unlearner"] == "control", "value"])
+        found = (row.floor, row.floor_low, row.floor_high)
+        assert found == pytest.approx((control.mean, control.low, control.high))
+        shown = own[own["unlearner"] == (row.winner or row.nearest)]
+        assert row.attack == pytest.approx(shown["value"].mean())
+        assert row.strictest in set(shown["attacker"])
+    assert (table["floor"] > 0.5).all()
+    assert (table.loc[table["unlearner"] != "tau", "strictest"] != "").all()
 
 
 def test_every_metric_is_described(runs):

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter
 from unlearning import attacks, unlearners
 from unlearning.data.challenge.tasks import KINDS
 from unlearning.data.own.entries import check_files
-from unlearning.jobs.errors import InputError
+from unlearning.jobs.errors import InputError, nearest
 from unlearning.models.files import check_complete, tensors_of
 from unlearning.names import TASK_KINDS
 from unlearning.settings import Name, build, settings_class
@@ -227,6 +227,7 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
     config = build(values, Config, "config")
     length = _check_source(config)
     _check_tasks(config)
+    _check_attackers(config)
     for name, model in config.models.items():
         _check_model(f"config: models.{name}", model, config)
     sizes = _check_forget_sets(config, _pool_of(config))
@@ -400,6 +401,22 @@ def _check_tasks(config: Config) -> None:
             f"config: solution_space.utility_metric: '{metric}' is measured by tasks of kind"
             f" {' or '.join(kinds[metric])}, and measurement.tasks has none; add one, or choose"
             " another metric (nats_per_token for perplexity)"
+        )
+
+
+def _check_attackers(config: Config) -> None:
+    """Who judges whether a method is safe must be an attack that runs."""
+    known = [attacks.BASIC, *config.attacks]
+    for name in config.solution_space.attackers or ():
+        if name not in known:
+            raise InputError(
+                f"config: solution_space.attackers: '{name}' is no attack of this run;"
+                f" {nearest(name, known)}"
+            )
+    if config.solution_space.attackers == ():
+        raise InputError(
+            "config: solution_space.attackers: nobody is named; name an attack, or give null for"
+            " all that run"
         )
 
 

@@ -88,6 +88,7 @@ METRICS = {
     "mean_met": Metric("runs whose mean g is below the threshold", "share of runs"),
     "attack_auc_loss": Metric("attack by loss, one-sided", "AUC", "lower"),
     "attack_auc_worst": Metric("worst attack, two-sided", "AUC", "lower"),
+    "attack_auc_strictest": Metric("strictest attack of all", "AUC", "lower"),
     "attack_tpr_at_5_worst": Metric("worst attack, two-sided", "TPR at 5 % FPR", "lower"),
     "attack_auc_change": Metric("attack by change against the original", "AUC", "lower"),
     "attack_auc_worst_one": Metric("worst attack, one-sided, either way", "AUC", "lower"),

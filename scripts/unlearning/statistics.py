@@ -1,12 +1,12 @@
-"""Intervals, paired comparisons, resampling, and correction for many comparisons.
+"""Intervals, paired comparisons, resampling, correction for many comparisons, and limits.
 
 A repetition of an experiment is a replicate, made anew from its text to its forget sets; replicates
 are independent. Where there is one, it is a forget-set draw. All draws come from one pool, so they
 overlap and are not independent: intervals over them are narrower than intervals over fresh pools
 would be. Every table says what its n counts.
 
-scipy.stats and statsmodels are imported where they are needed: they take longer to load than most
-jobs that only resample, and the environment of the models does not have the second.
+scipy and statsmodels are imported where they are needed: they take longer to load than most jobs
+that only resample or compare, and the environment of the models does not have the second.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,13 +14,38 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import special
 
 NAN = float("nan")
 RESAMPLES = 1000
 """Bootstrap resamples of a paired difference."""
 WITNESSES = 4
 """Fewest values whose bootstrap counts: the percentile interval of two or three is their range."""
+TOLERANCE = 1e-6
+"""What differs by less is equal. MA moves in steps of 1/(T - 1), the mean of F sequences in steps
+of 1/(F (T - 1)), far above this; what is below it is rounding: of a mean, of single precision."""
+
+
+# Every decision on a measure and its limit is one of these four. NaN is none of them.
+
+
+def above(value: np.ndarray | float, limit: np.ndarray | float) -> np.ndarray:
+    """Whether a value is more than its limit, by more than rounding; shape of both together."""
+    return np.asarray(value) > limit + TOLERANCE
+
+
+def below(value: np.ndarray | float, limit: np.ndarray | float) -> np.ndarray:
+    """Whether a value is less than its limit, by more than rounding; shape of both together."""
+    return np.asarray(value) < limit - TOLERANCE
+
+
+def at_least(value: np.ndarray | float, limit: float) -> np.ndarray:
+    """Whether a value is its limit, but for rounding, or more; shape of `value`."""
+    return np.asarray(value) >= limit - TOLERANCE
+
+
+def at_most(value: np.ndarray | float, limit: float) -> np.ndarray:
+    """Whether a value is its limit, but for rounding, or less; shape of `value`."""
+    return np.asarray(value) <= limit + TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -91,6 +116,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     mean = float(values.mean())
     if not spread_is_known(values):
         return Interval(mean, NAN, NAN, n)
+    from scipy import special
+
     # the special functions behind stats.t: a hundred times quicker, and tables ask for thousands
     half = float(special.stdtrit(n - 1, 0.5 + confidence / 2) * values.std(ddof=1) / np.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
@@ -141,6 +168,8 @@ def paired_difference(
         nothing = interval.n > 1 and abs(interval.mean) <= 1e-12
         return PairedDifference(interval.mean, NAN, NAN, interval.n, 1.0 if nothing else NAN)
     t = interval.mean / (each.std(ddof=1) / np.sqrt(interval.n))
+    from scipy import special
+
     p = float(2 * special.stdtr(interval.n - 1, -abs(t)))
     boot = (NAN, NAN)
     if interval.n >= WITNESSES:

@@ -21,8 +21,6 @@ from unlearning.jobs.errors import InputError
 from unlearning.memorization.forgetting import (
     SIDES,
     Thresholds,
-    above,
-    below,
     count_outliers,
     redrawn_ends,
     thresholds_of,
@@ -30,6 +28,8 @@ from unlearning.memorization.forgetting import (
 from unlearning.statistics import (
     RESAMPLES,
     WITNESSES,
+    above,
+    below,
     percentile_interval,
     resample_indices,
     resampled_means,

@@ -66,8 +66,8 @@ TITLE = "Does unlearning forget each sequence, or only the average?"
 JUDGED = "Judged by rule; where an interval leaves it open, a claim stays undecided."
 SHOWN = (
     "ma", "ma_max", "el", "under_forgotten_calibrated", "over_forgotten_calibrated",
-    "outliers_calibrated_rate", "attack_auc_worst", "utility_accuracy", "dialogue_f1",
-    "perplexity", "epochs",
+    "outliers_calibrated_rate", "attack_auc_worst", "attack_auc_strictest", "utility_accuracy",
+    "dialogue_f1", "perplexity", "epochs",
 )  # fmt: skip
 """Metrics of the main page."""
 MOST_ROWS = 400

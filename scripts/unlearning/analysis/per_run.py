@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from unlearning.analysis.rows import KEYS, TableJob, arrange, require
+from unlearning.analysis.strictest import strictest
 from unlearning.attacks.membership import BLACK_BOX, CHANGES, EXTRACTION
 from unlearning.jobs.errors import InputError
-from unlearning.memorization.forgetting import below, count_outliers, describe, thresholds_of
+from unlearning.memorization.forgetting import count_outliers, describe, thresholds_of
 from unlearning.names import TASK_KINDS
+from unlearning.statistics import below
 
 STRICT = {
     "attack_auc_learned": "learned_black_box",
@@ -21,6 +23,7 @@ STRICT = {
     "attack_auc_observer": "observer_token_by_token",
 }
 """Metric -> score in the table of success: the attackers that learn (`attack_effects`)."""
+STRICTEST = "attack_auc_strictest"
 EXCESS = {
     "excess_outliers_rate": ("outliers_calibrated_rate", "unseen_outliers_calibrated_rate"),
     "excess_memorized_rate": ("under_forgotten_calibrated_rate", "unseen_above_calibrated_rate"),
@@ -183,29 +186,36 @@ def per_run(
     memorization: pd.DataFrame,
     membership: pd.DataFrame,
     attack_runs: pd.DataFrame,
+    effects: pd.DataFrame,
     tasks: pd.DataFrame,
     runs: pd.DataFrame,
     thresholds: pd.DataFrame,
     settings: TableJob,
+    attackers: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Every metric of every run: columns KEYS, metric, value, by_construction.
+    """Every metric of every run: columns KEYS, metric, value, by_construction, attacker.
 
-    value is NaN for a diverged run; by_construction: the method's own stop rule brings it about.
+    value is NaN for a diverged run; by_construction: the method's own stop rule brings it about;
+    attacker: whose value the strictest attack is, empty for other metrics.
 
     Args:
         memorization: rows per run and sequence.
         membership: raw attack scores per run and sequence.
         attack_runs: attack success per run.
+        effects: of the attack suite per run.
         tasks: as `task_values` returns it.
         runs: one row per run of an unlearner (the original and the control have none).
         thresholds: one row per model.
         settings: order, kinds and stop rules.
+        attackers: attacks that the strictest is taken over; None: all that ran.
     """
+    strict = strictest(attack_runs, effects, attackers).assign(metric=STRICTEST)
     table = pd.concat(
         [
             memorization_metrics(memorization, thresholds),
             unseen_metrics(membership, thresholds),
             attack_metrics(attack_runs),
+            strict[[*KEYS, "metric", "value"]],
             utility_metrics(tasks, settings.accuracy_kinds),
             run_metrics(runs),
         ],
@@ -219,7 +229,8 @@ def per_run(
     table = pd.concat([table, drift(table)], ignore_index=True)
     table = arrange(table, settings.models, ["metric"])
     table["by_construction"] = settings.marks(table)
-    return table
+    names = table.merge(strict, on=[*KEYS, "metric"], how="left")["attacker"]
+    return table.assign(attacker=names.fillna(""))
 
 
 def drift(table: pd.DataFrame) -> pd.DataFrame:

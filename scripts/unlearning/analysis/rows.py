@@ -21,7 +21,8 @@ CELLS = "cells (model x forget size), each the mean over its draws"
 
 TEXT = ("model", "unlearner", "metric", "proposal", "baseline", "better", "repetitions", "winner")
 TEXT += ("runner_up", "tied", "feasible", "nearest", "side", "score", "split", "task")
-TEXT += ("variant", "measure", "why", "also", "band", "sequence_id", "n_counts")
+TEXT += ("variant", "measure", "why", "also", "band", "sequence_id", "n_counts", "attacker")
+TEXT += ("strictest",)
 
 
 @settings_class

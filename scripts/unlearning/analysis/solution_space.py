@@ -18,11 +18,19 @@ import pandas as pd
 
 from unlearning.analysis.gains import clusters_of, paired_values
 from unlearning.analysis.outliers import redrawn_of
+from unlearning.analysis.strictest import commonest
 from unlearning.jobs.errors import InputError
-from unlearning.memorization.forgetting import above, at_most
 from unlearning.names import METRICS, method_name, method_order, model_order
 from unlearning.settings.analysis import SolutionSettings
-from unlearning.statistics import PairedDifference, paired_difference, sign_of, witnessed_mean
+from unlearning.statistics import (
+    Interval,
+    PairedDifference,
+    above,
+    at_most,
+    paired_difference,
+    sign_of,
+    witnessed_mean,
+)
 
 REFERENCES = {"original", "control"}
 DRIFT = "unseen_drift"
@@ -32,13 +40,13 @@ COLUMNS = [
     "model", "forget_size", "winner", "runner_up", "tied", "feasible", "n_feasible", "nearest",
     "nearest_excess", "outliers", "attack", "utility", "utility_low", "utility_high", "n",
     "lead", "lead_low", "lead_high", "lead_n", "sure_lead", "sure_feasible", "sure_none",
-    "by_construction", "drift",
+    "by_construction", "drift", "strictest", "floor", "floor_low", "floor_high",
 ]  # fmt: skip
 CANDIDATES = [
     "model", "forget_size", "rank", "unlearner", "safe", "excess",
     "outliers", "outliers_low", "outliers_high", "attack", "attack_low", "attack_high",
     "utility", "utility_low", "utility_high", "n", "diverged", "pareto_outliers", "pareto_attack",
-    "by_construction", "drift", "drift_low", "drift_high", "held",
+    "by_construction", "drift", "drift_low", "drift_high", "held", "strictest", "floor",
 ]  # fmt: skip
 
 
@@ -52,6 +60,7 @@ class Candidate:
     utility: PairedDifference
     drift: PairedDifference
     diverged: int
+    strictest: str
 
     def excess(self, settings: SolutionSettings) -> float:
         """How far beyond the limits (`excess_of`); infinite if a run diverged."""
@@ -133,8 +142,11 @@ def solution_space(
     Returns:
         Columns `COLUMNS`, one row per cell. winner is empty where no method is feasible; then
         nearest names the one that exceeds the limits least (nearest_excess: 1 is at the limit) and
-        outliers, attack, drift and utility are its. runner_up is the next best feasible method,
-        lead the paired difference of the utility, oriented so that positive favours the winner;
+        outliers, attack, drift, utility and strictest are its. strictest is the attacker who finds
+        most in most of its runs, floor the attack measure of the control, which never saw the sets:
+        what the largest of several AUCs comes to by chance. runner_up is the next best feasible
+        method, lead the paired difference of the utility, oriented so that positive favours the
+        winner;
         tied lists the feasible methods that it is not surely ahead of (`statistics.sign_of`).
         sure_none says that nobody is feasible and that each method surely breaks a limit.
         by_construction says that outliers is what the stop rule of the method shown brings about by
@@ -177,7 +189,7 @@ def candidates(
         the cell is at least as good in that measure and in utility, and better in one; a method
         with a diverged run is on no front. n counts draws or replicates. by_construction: the
         method is one of `circular`. drift: rise of the loss of unseen sequences; held: it
-        keeps its limit.
+        keeps its limit. strictest, floor: as in `solution_space`.
 
     Raises:
         InputError: a metric of the rule has no values.
@@ -186,6 +198,7 @@ def candidates(
     rows = []
     for model, size, cell in _cells(runs, settings, models):
         found = _ranked(cell, settings, confidence, redrawn)
+        floor = floor_of(cell, settings, confidence)
         utility = [np.nan if c.diverged else sign * c.utility.mean for c in found]
         fronts = [
             pareto([getattr(c, measure).mean for c in found], utility)
@@ -197,7 +210,7 @@ def candidates(
                 row += (interval.mean, interval.low, interval.high)
             row += (c.utility.n, c.diverged, *(bool(front[i]) for front in fronts))
             row += (c.label in circular, c.drift.mean, c.drift.low, c.drift.high)
-            rows.append((*row, holds(c.drift.mean, settings)))
+            rows.append((*row, holds(c.drift.mean, settings), c.strictest, floor.mean))
     return pd.DataFrame(rows, columns=CANDIDATES)
 
 
@@ -248,6 +261,19 @@ def _sign(settings: SolutionSettings) -> float:
     return 1.0 if METRICS[settings.utility_metric].better == "higher" else -1.0
 
 
+def attackers_in(runs: pd.DataFrame, settings: SolutionSettings) -> pd.Series:
+    """Who found most in each of these runs; of a metric that is no choice among attackers, none."""
+    if "attacker" not in runs:
+        return pd.Series(dtype=str)
+    return runs.loc[runs["metric"] == settings.attack_metric, "attacker"]
+
+
+def floor_of(cell: pd.DataFrame, settings: SolutionSettings, confidence: float) -> Interval:
+    """The attack measure of the model that never saw the sets; NaN where there is none."""
+    rows = cell[(cell["unlearner"] == "control") & (cell["metric"] == settings.attack_metric)]
+    return witnessed_mean(rows["value"], confidence, clusters=clusters_of(rows))
+
+
 def _measures(settings: SolutionSettings) -> tuple[str, str, str]:
     return settings.outlier_metric, settings.attack_metric, settings.utility_metric
 
@@ -281,7 +307,7 @@ def _candidates(
             clusters = clusters_of(rows)
             intervals.append(witnessed_mean(rows["value"], confidence, drawn, clusters))
         diverged = int(own.loc[own["metric"] == "n_diverged", "value"].sum())
-        found.append(Candidate(label, *intervals, diverged))
+        found.append(Candidate(label, *intervals, diverged, commonest(attackers_in(own, settings))))
     return found
 
 
@@ -311,8 +337,10 @@ def _decide(
     ranked = _ranked(cell, settings, confidence, redrawn)
     feasible = [c for c in ranked if c.feasible(settings)]
     row: dict = dict.fromkeys(COLUMNS[2:], np.nan)
-    row |= dict.fromkeys(("winner", "runner_up", "tied", "feasible", "nearest"), "")
+    row |= dict.fromkeys(("winner", "runner_up", "tied", "feasible", "nearest", "strictest"), "")
     row |= {"n_feasible": len(feasible), "sure_lead": False, "sure_feasible": False, "n": 0}
+    floor = floor_of(cell, settings, confidence)
+    row |= {"floor": floor.mean, "floor_low": floor.low, "floor_high": floor.high}
     row["sure_none"] = bool(ranked) and all(c.surely_infeasible(settings) for c in ranked)
     row |= {"feasible": ";".join(c.label for c in feasible), "lead_n": 0}
     if feasible:
@@ -347,7 +375,7 @@ def _decide(
     else:
         return row
     row |= {"outliers": shown.outliers.mean, "attack": shown.attack.mean}
-    row["drift"] = shown.drift.mean
+    row |= {"drift": shown.drift.mean, "strictest": shown.strictest}
     row |= {"utility": shown.utility.mean, "n": shown.utility.n}
     row |= {"utility_low": shown.utility.low, "utility_high": shown.utility.high}
     return row

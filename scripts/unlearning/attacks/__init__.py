@@ -29,7 +29,9 @@ from typing import Any, NamedTuple
 from unlearning.jobs.errors import InputError, nearest
 from unlearning.settings import build
 
-BESIDE = {"__init__", "cross_fitting", "membership", "target"}
+BASIC = "membership"
+"""What the basic attack, by single scores, is called."""
+BESIDE = {"__init__", "cross_fitting", BASIC, "target"}
 """Files that are no attack of the suite."""
 
 

@@ -1,9 +1,11 @@
 """The map: which method wins where."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from unlearning.analysis.strictest import shown
 from unlearning.figures.style import BY_CONSTRUCTION, FigureJob, empty, grid, methods_in, palette
 
 
@@ -58,7 +60,9 @@ def solution_space(results: dict[str, pd.DataFrame], settings: FigureJob) -> Fig
     axis.set_yticks(range(len(models)), models)
     axis.set_xlabel(
         "forget-set size [sequences]\nfull colour: sure lead; hatched: not sure; pale: no method"
-        " keeps the privacy limits\ntimes: one run of unlearning"
+        " keeps the privacy limits\n"
+        "attack: the strictest, by name; floor: of a model that never saw the sequences\n"
+        "times: one run of unlearning"
         + (f"\n{BY_CONSTRUCTION}" if table["by_construction"].astype(bool).any() else "")
     )
     axis.set_ylabel("model")
@@ -91,7 +95,9 @@ def _words(row: pd.Series, cell: pd.DataFrame, seconds: pd.Series, settings: Fig
     return [
         settings.name(row["winner"]) if row["winner"] else "none is safe",
         *(place(rank) for rank in cell.index[:2]),
-        f"of 1.: outliers {row['outliers']:.2f}{dagger}, attack {row['attack']:.2f},",
+        f"of 1.: outliers {row['outliers']:.2f}{dagger}, attack {row['attack']:.2f}"
+        + ("" if np.isnan(row["floor"]) else f" (floor {row['floor']:.2f})"),
+        *([f"by {shown(row['strictest'])}"] if row["strictest"] else []),
         f"utility {row['utility']:.2f}",
         sure,
     ]

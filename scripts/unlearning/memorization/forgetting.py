@@ -17,10 +17,7 @@ import pandas as pd
 from scipy import special
 
 from unlearning.jobs.errors import InputError
-
-TOLERANCE = 1e-6
-"""What differs by less is equal. MA moves in steps of 1/(T - 1), the mean of F sequences in steps
-of 1/(F (T - 1)), far above this; what is below it is rounding: of a mean, of single precision."""
+from unlearning.statistics import TOLERANCE, above, at_least, at_most, below
 
 RESAMPLES = 1000
 """Bootstrap resamples of the unseen sequences."""
@@ -30,29 +27,6 @@ SLACK = 1 / 60
 quantiles 0.01 and 0.99 that is so from 58 sequences on."""
 
 SIDES = ("both", "under_forgotten", "over_forgotten")
-
-
-# Every decision on a measure and its limit is one of these four. NaN is none of them.
-
-
-def above(value: np.ndarray | float, limit: np.ndarray | float) -> np.ndarray:
-    """Whether a value is more than its limit, by more than rounding; shape of both together."""
-    return np.asarray(value) > limit + TOLERANCE
-
-
-def below(value: np.ndarray | float, limit: np.ndarray | float) -> np.ndarray:
-    """Whether a value is less than its limit, by more than rounding; shape of both together."""
-    return np.asarray(value) < limit - TOLERANCE
-
-
-def at_least(value: np.ndarray | float, limit: float) -> np.ndarray:
-    """Whether a value is its limit, but for rounding, or more; shape of `value`."""
-    return np.asarray(value) >= limit - TOLERANCE
-
-
-def at_most(value: np.ndarray | float, limit: float) -> np.ndarray:
-    """Whether a value is its limit, but for rounding, or less; shape of `value`."""
-    return np.asarray(value) <= limit + TOLERANCE
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from unlearning.names import METRICS
 from unlearning.settings.analysis import SolutionSettings
+from unlearning.statistics import at_most
 
 # metric of per_run.csv -> how the card calls it
 SHOWN = {
@@ -25,6 +26,7 @@ SHOWN = {
     "retained_ma": "mean memorization accuracy of sequences to be retained",
     "outliers_calibrated_rate": "share of the forget set outside the acceptable band",
     "attack_auc_worst": "AUC of the best membership score",
+    "attack_auc_strictest": "AUC of the strictest attacker",
     "utility_accuracy": "mean accuracy of the choice tasks",
     "perplexity": "perplexity",
 }
@@ -43,6 +45,8 @@ class Facts:
         after: the same on this one.
         exposed: rows of attack_exposed.csv of this run.
         rule: the limits.
+        strictest: the attacker that finds most, in words; empty where none is named.
+        floor: metric -> value on the control, which never saw the set; empty without one.
         lengths: tokens of the shortest and of the longest sequence of the forget set.
         unseen: unseen sequences that it was compared with.
         trial: `measurement.limit` of a run that was cut short.
@@ -61,6 +65,8 @@ class Facts:
     rule: SolutionSettings
     lengths: tuple[int, int]
     unseen: int
+    strictest: str = ""
+    floor: Mapping[str, float] = field(default_factory=dict)
     trial: int | None = None
     hub: str | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -136,11 +142,16 @@ def verdict(facts: Facts) -> str:
     said, kept = [], facts.run["status"] != "diverged"
     for metric, limit in facts.rule.limits():
         value = facts.after.get(metric, np.nan)
-        holds = bool(value <= limit + 1e-9)
+        holds = bool(at_most(value, limit))
         kept = kept and holds
+        beside = ""
+        if metric == facts.rule.attack_metric:
+            beside = f"; by {facts.strictest}" if facts.strictest else ""
+            if metric in facts.floor:
+                beside += f"; a model that never saw the set has {shown(facts.floor[metric])}"
         said.append(
             f"{METRICS[metric].label} {shown(value)} ({'kept' if holds else 'BROKEN'}: at most"
-            f" {limit:g})"
+            f" {limit:g}{beside})"
         )
     start = "All limits are kept" if kept else "NOT SAFE by the limits of its run"
     return f"{start}: {'; '.join(said)}."

@@ -57,8 +57,13 @@ class SolutionSettings:
     max_outliers: float = Field(default=0.10, ge=0)
     """Its largest acceptable mean."""
 
-    attack_metric: str = "attack_auc_worst"
-    """Privacy, under attack: a metric of per_run.csv."""
+    attack_metric: str = "attack_auc_strictest"
+    """Privacy, under attack: a metric of per_run.csv. The default is the largest AUC of all
+    attackers, as a method is safe only against the strictest one known."""
+
+    attackers: tuple[str, ...] | None = None
+    """Attacks that `attack_auc_strictest` is taken over: names of the suite, and "membership" for
+    the single scores. null takes all that ran."""
 
     max_attack: float = Field(default=0.75, ge=0)
     """Its largest acceptable mean; of an AUC, 0.5 is chance."""
@@ -99,10 +104,14 @@ class SolutionSettings:
                 f" {self.max_drift:g} nats per token"
             )
         )
+        attackers = ""
+        if self.attack_metric == "attack_auc_strictest":
+            among = "all that ran" if self.attackers is None else ", ".join(self.attackers)
+            attackers = f", the largest of {among}"
         return (
             f"feasible: no run diverged, mean {METRICS[self.outlier_metric].label}"
             f" ({self.outlier_metric}) at most {self.max_outliers:g} and mean"
-            f" {METRICS[self.attack_metric].label} ({self.attack_metric}) at most"
+            f" {METRICS[self.attack_metric].label} ({self.attack_metric}{attackers}) at most"
             f" {self.max_attack:g}{drift}; among the feasible the"
             f" {'highest' if utility.better == 'higher' else 'lowest'} {utility.label}"
             f" ({self.utility_metric}) wins; the lead is sure if the paired intervals over"
@@ -123,6 +132,9 @@ class ClaimRules:
     paper_proposals: tuple[str, ...] = ("sga", "tau")
     """Labels of the paper's own methods. Others are reported, but decide no claim of the paper."""
 
+    paper_attack: str = "attack_auc_worst"
+    """The attack that C3, C4 and C7 judge by: the best single score, as the paper's attack."""
+
     accuracy_margin: float = Field(default=0.02, ge=0)
     """A loss of task accuracy or dialogue F1 that counts as no harm."""
 
@@ -139,7 +151,7 @@ class ClaimRules:
     """The same for the learned attacker."""
 
     strict_margin: float = Field(default=0.08, ge=0)
-    """The same for the attackers that look at tokens."""
+    """The same for the attackers that look at tokens, and for the strictest of all."""
 
 
 @settings_class

@@ -18,14 +18,17 @@ def attacks_of(
     def beside(value_of: Callable[[str], float | None]) -> dict[str, float | None]:
         return {"before": value_of("original"), "control": value_of("control")}
 
-    metric = rule.attack_metric
+    who = results.strictest(key, label, rule.attack_metric)
+    judging = {"attack_auc_worst": "membership by single scores"}
+    judging |= {rule.attack_metric: f"strictest of all: {who}"} if who else {}
     found = [
         AttackAudit(
-            name="membership by single scores",
+            name=name,
             measure=plainly(metric),
             found=Measured(value=results.metric(key, label, metric)),
-            **beside(lambda who: results.metric(key, who, metric)),
+            **beside(lambda who, metric=metric: results.metric(key, who, metric)),
         )
+        for metric, name in judging.items()
     ]
     effects = results.of("effects", key)
     for name, rows in effects.groupby("attack", sort=True):

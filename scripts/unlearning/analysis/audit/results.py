@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from unlearning.analysis.strictest import shown
+
 
 class Results:
     """The tables of a run."""
@@ -35,6 +37,11 @@ class Results:
         rows = self.of("per_run", key, unlearner)
         values = rows.loc[rows["metric"] == name, "value"]
         return number(values.iloc[0]) if len(values) else None
+
+    def strictest(self, key: Mapping[str, Any], unlearner: str, name: str) -> str:
+        """Whose value a metric is, in words; empty where it is no choice among attackers."""
+        rows = self.of("per_run", key, unlearner)
+        return shown("".join(rows.loc[rows["metric"] == name, "attacker"]))
 
 
 def number(value: Any) -> float | None:

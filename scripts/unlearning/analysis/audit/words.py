@@ -13,6 +13,7 @@ from unlearning.names import METRICS, method_name
 PLAIN = {
     "outliers_calibrated_rate": "share of the list that is known more or less than unseen text",
     "attack_auc_worst": "success of the best attack by one score (AUC: 0.5 guesses, 1 finds all)",
+    "attack_auc_strictest": "success of the strictest attacker (AUC: 0.5 guesses, 1 finds all)",
     "nats_per_token": "loss on ordinary text, nats per token, lower is better",
     "utility_accuracy": "accuracy on the tasks, higher is better",
 }

@@ -19,7 +19,7 @@ def judge_attack_on_baselines(
     runs: pd.DataFrame, gains: pd.DataFrame, settings: ClaimSettings
 ) -> Verdict:
     """C3: attack success on the baselines against chance and against the proposals."""
-    metric = settings.attack_metric
+    metric = settings.paper_attack
     names = [method_name(b) for b in settings.paper_baselines]
     rule = (
         f"{metric}: supported if it is surely above the control model's (the chance level of a"

@@ -7,7 +7,7 @@ from unlearning.analysis.claims.verdicts import ClaimSettings, Verdict, gains_of
 
 def judge_proposals(gains: pd.DataFrame, settings: ClaimSettings) -> Verdict:
     """C4: outliers and attack success of the proposals against the baselines."""
-    metrics = (settings.outlier_metric, settings.attack_metric)
+    metrics = (settings.outlier_metric, settings.paper_attack)
     rule = (
         f"paired differences in {' and '.join(metrics)}, each proposal of the paper against each"
         " baseline, pooled over cells: supported if all are surely better; refuted if some is"

@@ -1,9 +1,11 @@
 """C6: which method is best depends on model size and forget-set size."""
 
+import numpy as np
 import pandas as pd
 
 from unlearning.analysis.claims.verdicts import ClaimSettings, Verdict, gain_of, verdict
 from unlearning.analysis.solution_space import describe_cell
+from unlearning.analysis.strictest import shown
 from unlearning.names import model_order
 
 
@@ -22,7 +24,10 @@ def judge_map(space: pd.DataFrame, gains: pd.DataFrame, settings: ClaimSettings)
         + (
             f", {settings.utility_metric} {row['utility']:.3f}, outliers {row['outliers']:.3f}"
             + (" (by construction)" if row["by_construction"] else "")
-            + f", attack {row['attack']:.3f}, n = {int(row['n'])}"
+            + f", attack {row['attack']:.3f}"
+            + (f" ({shown(row['strictest'])})" if row["strictest"] else "")
+            + ("" if np.isnan(row["floor"]) else f", floor {row['floor']:.3f}")
+            + f", n = {int(row['n'])}"
             + (
                 f", lead {row['lead']:+.3f} [{row['lead_low']:+.3f}, {row['lead_high']:+.3f}]"
                 if row["runner_up"]

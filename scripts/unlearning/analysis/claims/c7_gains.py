@@ -11,7 +11,7 @@ def judge_gains(gains: pd.DataFrame, settings: ClaimSettings) -> Verdict:
     metrics = (
         settings.outlier_metric,
         "ma_max",
-        settings.attack_metric,
+        settings.paper_attack,
         settings.utility_metric,
         "nats_per_token",
     )

@@ -22,6 +22,7 @@ def judge_own_target(runs: pd.DataFrame, settings: ClaimSettings) -> Verdict:
         "attack_auc_learned": settings.learned_margin,
         "attack_auc_token_level": settings.strict_margin,
         "attack_auc_observer": settings.strict_margin,
+        "attack_auc_strictest": settings.strict_margin,
     }
     label = settings.own_target
     name = method_name(label)
