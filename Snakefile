@@ -24,6 +24,13 @@ include: "rules/common.smk"
 include: f"rules/{SOURCE}.smk"
 include: "rules/models.smk"
 include: "rules/unlearning.smk"
+
+
+if CONFIG["shadows"]:
+
+    include: "rules/shadows.smk"
+
+
 include: "rules/analysis.smk"
 
 

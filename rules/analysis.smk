@@ -21,6 +21,7 @@ TABLES = expand(
 )
 SUITE = f"{RESULTS}/tables/attack_suite.csv"
 TRUST = f"{RESULTS}/tables/trust.csv"
+TABLES += ULIRA
 # every figure, in the order of the report -> the kind of evidence it is
 FIGURE_KINDS = {
     "which_method": "Map",
@@ -31,6 +32,7 @@ FIGURE_KINDS = {
     "trajectories": "Memorization",
     "attack_roc": "Privacy",
     "attack_suite": "Privacy",
+    **({"ulira": "Privacy"} if ULIRA else {}),
     "trust": "Privacy",
     "pareto_outliers": "Privacy",
     "pareto_attack": "Privacy",
@@ -100,7 +102,7 @@ rule make_tables:
         runs=f"{RESULTS}/runs.parquet",
         thresholds=f"{RESULTS}/thresholds.csv",
     output:
-        [path for path in TABLES if path not in (SUITE, TRUST)],
+        [path for path in TABLES if path not in (SUITE, TRUST, *ULIRA)],
         redrawn=f"{RESULTS}/tables/redrawn.parquet",
     log:
         f"{LOGS}/make_tables.log",
@@ -313,6 +315,7 @@ rule draw_figures:
         cost=f"{RESULTS}/tables/cost.csv",
         attack_suite=SUITE,
         trust=TRUST,
+        ulira=ULIRA[:1],
     output:
         [
             report(
@@ -337,6 +340,7 @@ rule draw_figures:
     params:
         script=script("draw_figures.py"),
         settings=as_json(models=MODELS, **CONFIG["figures"], **CONFIG["solution_space"]),
+        ulira=lambda wildcards, input: f"--ulira {input.ulira}" if ULIRA else "",
         folder=folder_of,
     shell:
         "python {params.script} --sequences {input.sequences} --memorization {input.memorization}"
@@ -344,5 +348,5 @@ rule draw_figures:
         " --thresholds {input.thresholds} --per-run {input.per_run} --gains {input.gains}"
         " --utility {input.utility} --solution-space {input.solution_space}"
         " --candidates {input.candidates} --cost {input.cost} --attack-suite {input.attack_suite}"
-        " --trust {input.trust} --settings {params.settings:q} --output {params.folder} --threads {threads}"
+        " --trust {input.trust} {params.ulira} --settings {params.settings:q} --output {params.folder} --threads {threads}"
         " > {log} 2>&1"

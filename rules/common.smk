@@ -82,6 +82,13 @@ for cell in CELLS:
     BATCHES.setdefault(batch_of(cell), []).append(cell)
 
 UNLEARNED = [f"{model}/{batch}" for model in MODELS for batch in BATCHES]
+# models trained anew for an attacker of each sequence, and the tables that are made of them
+SHADOWS = [
+    f"{model}/{shadow}"
+    for model in (CONFIG["shadows"] or {"models": []})["models"]
+    for shadow in range(CONFIG["shadows"]["count"])
+]
+ULIRA = [f"{RESULTS}/tables/{table}.csv" for table in ("ulira", "exposure") if SHADOWS]
 
 
 def of_all(path, **wildcards):
@@ -99,6 +106,7 @@ wildcard_constraints:
     model=one_of(MODELS),
     # not every name: the pattern is matched for each file of each job
     batch=r"[\w.-]+",
+    shadow=r"\d+",
 
 
 def script(name):

@@ -67,7 +67,7 @@ rule pretrain:
     params:
         script=script("pretrain.py"),
         settings=lambda wildcards: as_json(**CONFIG["models"][wildcards.model]["pretraining"]),
-        without=lambda wildcards: "--without-planted" if wildcards.role == "controls" else "",
+        part=lambda wildcards: "--without-planted" if wildcards.role == "controls" else "",
         seed=lambda wildcards: replicate_config(number_of(wildcards))["seed"],
         # the cache's key needs these; because they ask for `resources` they are no rerun triggers
         device=lambda wildcards, resources: "GPU" if resources.gpu else "CPU",
@@ -75,7 +75,7 @@ rule pretrain:
     shell:
         tried(
             "python {params.script} --settings {params.settings:q} --sequences {input.sequences}"
-            " --corpus {input.corpus} {params.without} --seed {params.seed} --work {output}.work"
+            " --corpus {input.corpus} {params.part} --seed {params.seed} --work {output}.work"
             " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
         )
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from unlearning.analysis.replicates import replicated
 from unlearning.analysis.rows import read_rows, read_table
-from unlearning.figures import FIGURES, FigureJob, save
+from unlearning.figures import FIGURES, OF_SHADOWS, FigureJob, save
 from unlearning.jobs.console import add_threads, run
 from unlearning.settings import read_settings
 
@@ -28,8 +28,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"{name} (parquet)")
     for name in TABLES:
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"{name} table (CSV)")
+    parser.add_argument("--ulira", type=Path, help="ulira table (CSV), where there are shadows")
     parser.add_argument("--settings", default="{}", help="JSON, see the class FigureJob")
-    parser.add_argument("--only", nargs="+", choices=FIGURES, help="draw these figures alone")
+    choices = [*FIGURES, *OF_SHADOWS]
+    parser.add_argument("--only", nargs="+", choices=choices, help="draw these figures alone")
     parser.add_argument("--output", type=Path, required=True, help="folder to write into")
     add_threads(parser)
     arguments = parser.parse_args()
@@ -39,15 +41,19 @@ def main() -> None:
         name = name.replace("-", "_")
         results[name] = read_table(getattr(arguments, name))
     results["thresholds"] = settings.shown_replicate(results["thresholds"])
+    wanted = list(FIGURES)
+    if arguments.ulira is not None:
+        results["ulira"] = read_table(arguments.ulira)
+        wanted += OF_SHADOWS
     settings = replace(settings, replicated=replicated(results["per_run"]))
     task = partial(draw, results, settings, arguments.output)
     with ProcessPoolExecutor(arguments.threads) as pool:
-        list(pool.map(task, arguments.only or FIGURES))
+        list(pool.map(task, arguments.only or wanted))
 
 
 def draw(results: dict[str, pd.DataFrame], settings: FigureJob, folder: Path, name: str) -> None:
     """Draw one figure and write it in every format."""
-    save(FIGURES[name](results, settings), folder, name)
+    save((FIGURES | OF_SHADOWS)[name](results, settings), folder, name)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Train one of the demo's models from scratch on the corpus, with or without the planted part."""
+"""Train one of the demo's models from scratch on the corpus, with all planted sequences or some."""
 
 import argparse
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from unlearning.data.sequences import read_sequences
 from unlearning.jobs.console import add_threads, limit_threads, run
@@ -28,6 +29,8 @@ def main() -> None:
         action="store_true",
         help="train the control model: the same text without any planted sequence",
     )
+    parser.add_argument("--design", type=Path, help="of the shadows: train the --shadow of it")
+    parser.add_argument("--shadow", type=int, help="its number")
     parser.add_argument("--seed", type=int, required=True, help="initial weights and row order")
     parser.add_argument(
         "--work", type=Path, required=True, help="side folder for the checkpoint, empty at the end"
@@ -47,6 +50,10 @@ def main() -> None:
     tokenizer = load_tokenizer(arguments.corpus / "tokenizer")
     background = np.load(arguments.corpus / "background.npy")
     planted = sequences[sequences["split"] == "planted"]
+    if arguments.design is not None:
+        design = pd.read_parquet(arguments.design)
+        own = (design["shadow"] == arguments.shadow) & (design["role"] != "never")
+        planted = planted[planted["sequence_id"].isin(design.loc[own, "sequence_id"])]
     rows = training_rows(background, None if arguments.without_planted else planted)
     model = pretrain(
         rows,

@@ -20,15 +20,13 @@ from unlearning.jobs.console import add_paths, limit_threads, model_job, run
 from unlearning.jobs.files import link, read_csv, replacing, write_parquet
 from unlearning.jobs.parts import Made, fingerprint, work_through
 from unlearning.jobs.sources import sources
-from unlearning.memorization.forgetting import Band
-from unlearning.memorization.rows import rows_of
 from unlearning.models import sharding
 from unlearning.models.loading import arithmetic, device_for, load_model, peak_memory_mb
 from unlearning.models.lora import attach, save_merged
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.unlearning import UnlearningSettings
-from unlearning.unlearners.driver import StopRule, phase_lengths, unlearn
-from unlearning.unlearners.request import Request
+from unlearning.unlearners.driver import carry_out, phase_lengths
+from unlearning.unlearners.request import request_of
 
 INPUTS = {
     "model": "folder of the original model",
@@ -68,39 +66,26 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
     model = load_model(arguments.model, device)
     adapter = attach(model, settings.lora, seed) if settings.lora else None
     model = sharding.shard(model)
-    sequences = read_sequences(arguments.sequences).set_index("sequence_id", drop=False)
     ids = forget_set(pd.read_parquet(arguments.forget_sets), size, seed)
-    limits = read_csv(arguments.thresholds).iloc[0]
-    unseen = sequences[(sequences["split"] == "unseen") & (sequences["half"] == "threshold")]
-    background = np.load(arguments.background)
-    kept = np.random.default_rng([seed, size]).permutation(len(background))[: settings.retain]
-    request = Request(
-        forget=rows_of(sequences.loc[ids], device),
-        retain=torch.from_numpy(background[np.sort(kept)].astype(np.int64)).to(device),
-        threshold=limits["ma_mean"],
-        el_threshold=limits["el_mean"],
-        band=Band(limits["calibrated_low"], limits["calibrated_high"]),
-        unseen=rows_of(unseen, device),
-        seed=seed,
+    request = request_of(
+        read_sequences(arguments.sequences),
+        ids,
+        np.load(arguments.background),
+        settings.retain,
+        read_csv(arguments.thresholds).iloc[0],
+        seed,
+        device,
     )
     plan = unlearners.plan(label, settings.unlearners[label])
-    learning_rate = plan.learning_rate or settings.learning_rate
     torch.manual_seed(seed)
     start = time.perf_counter()
-    outcome = unlearn(
+    outcome = carry_out(
+        plan,
         model,
         request,
-        plan.method,
-        plan.settings,
-        StopRule(plan.stop, settings.stop_metrics, settings.ngram),
-        learning_rate=learning_rate,
-        micro_batch=settings.micro_batch,
-        max_epochs=settings.max_epochs,
-        precision=settings.precision,
-        checkpointing=settings.checkpointing,
-        offload=settings.offload,
-        retain=plan.retain,
-        label=f"{arguments.name} {size} {label} seed {seed}",
+        settings,
+        settings.ngram,
+        f"{arguments.name} {size} {label} seed {seed}",
     )
     seconds = time.perf_counter() - start
     history = outcome.history
@@ -111,7 +96,7 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
     record = keys | {
         "status": outcome.status,
         "epochs": len(outcome.phases),
-        "learning_rate": learning_rate,
+        "learning_rate": plan.learning_rate or settings.learning_rate,
         "phase_epochs": phase_lengths(outcome.phases),
         "arithmetic_applied": "arithmetic" in outcome.phases,
         "mean_ma": float(last.mean()),

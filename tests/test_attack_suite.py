@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -287,6 +288,64 @@ def test_a_run_without_control_is_calibrated_by_the_original_alone(tables):
     found = scored(alone, {"reference_calibrated": None})
     assert set(found["variant"]) == {"original"}
     assert scored(alone, {"reference_calibrated": {"references": ["control"]}}).empty
+
+
+# --- the Gaussian around a reference --------------------------------------------------------------
+
+
+def test_deviations_from_a_reference_are_those_of_the_unseen_written_out(tables):
+    found = scored(tables["membership"], {"reference_gaussian": None})
+    key, raw = ("large", 16, "ga", 1), tables["membership"].groupby(KEYS)
+    run = raw.get_group(key).set_index("sequence_id")
+    control = raw.get_group(("large", 16, "control", 1)).set_index("sequence_id").loc[run.index]
+    names = ["loss", "ma", "min_k"]
+    apart = (run[names] - control[names]) * [-1, 1, 1]
+    fixed = apart[run["half"] == "threshold"]
+    centred = apart - fixed.mean()
+    expected = {name: centred[name] / fixed[name].std() for name in names}
+    expected |= {f"{name}_two_sided": expected[name].abs() for name in names}
+    inverse = np.linalg.inv(fixed.cov())
+    expected["joint"] = centred.apply(lambda row: np.sqrt(row @ inverse @ row), axis=1)
+    mine = found[(found[KEYS] == list(key)).all(axis=1)]
+    assert set(mine["measure"]) == set(expected)
+    for measure, part in mine.groupby("measure"):
+        part = part.set_index("sequence_id")["value"]
+        np.testing.assert_allclose(part, expected[measure][part.index], rtol=1e-3, atol=1e-4)
+
+
+def test_a_reference_shows_what_hides_among_unlike_sequences():
+    """Sequences differ by 3, the forgotten ones by 1 from what a reference makes of them."""
+    rng = np.random.default_rng(0)
+    n, shift, noise = 400, 1.0, 0.4
+    hard = rng.normal(0, 3, (n, 1))
+    part = np.repeat(["forget", "unseen"], [n // 4, 3 * n // 4])
+    half = np.where(part == "forget", "", np.tile(["threshold", "attack"], n // 2))
+    table = pd.DataFrame(
+        {"model": "m", "forget_size": n // 4, "seed": 0, "sequence_id": np.arange(n).astype(str)}
+    ).assign(split=part, half=half)
+    names = ["loss", "ma", "min_k"]
+    rows = []
+    for label, change in (("ga", shift), ("twin", 0.0), ("control", 0.0)):
+        values = hard + rng.normal(0, noise, (n, 3))
+        values[part == "forget"] += change * np.array([1, -1, -1])
+        rows.append(table.assign(unlearner=label, **dict(zip(names, values.T, strict=True))))
+    membership = pd.concat(rows, ignore_index=True)
+    runs = effects(
+        scored(membership, {"reference_gaussian": None}).assign(attack="reference_gaussian"), QUICK
+    )
+    of = runs[runs["metric"] == "auc"].set_index(["unlearner", "measure"])["value"]
+    single = norm.cdf(shift / noise / np.sqrt(2) / np.sqrt(2))
+    assert 1 - of["ga", "loss"] == pytest.approx(single, abs=0.04)
+    assert of["ga", "joint"] > single
+    assert of["twin", "joint"] == pytest.approx(0.5, abs=0.08)
+    for measure in ("joint", *names):
+        assert of["control", measure] == 0.5
+    assert roc_auc_score(part == "forget", rows[0]["loss"]) < 0.65
+
+
+def test_without_a_control_there_is_no_reference(tables):
+    alone = tables["membership"].query("unlearner != 'control'")
+    assert scored(alone, {"reference_gaussian": None}).empty
 
 
 # --- effects --------------------------------------------------------------------------------------

@@ -108,6 +108,7 @@ def test_every_attack_of_the_suite_is_counted(paper):
         "learned_attacker": ({}, 0, 0),
         "token_level_attacker": ({}, 0, 0),
         "reference_calibrated": ({}, 0, 0),
+        "reference_gaussian": ({}, 0, 0),
     }
     assert set(blocks) >= set(paper["attacks"])
     for name, (settings, trained, read) in blocks.items():

@@ -30,6 +30,7 @@ from unlearning.settings.corpus import CorpusSettings
 from unlearning.settings.measurement import MeasurementSettings
 from unlearning.settings.own import OwnSettings
 from unlearning.settings.pretraining import PretrainingSettings
+from unlearning.settings.shadows import ShadowSettings
 from unlearning.settings.unlearning import UnlearningSettings
 
 # the blocks that say where sequences come from; a config has one of them
@@ -193,6 +194,11 @@ class Config:
     """The attacks: name of an attack (a file in scripts/unlearning/attacks/) -> its own
     settings; empty for its defaults. Without this block all attacks run with their defaults."""
 
+    shadows: ShadowSettings | None = None
+    """Models trained anew on random halves of the planted sequences and made to forget some, for an
+    attacker who knows of each single sequence what training and unlearning do to it (U-LiRA). None
+    without this block. For models trained here."""
+
     tables: TableSettings = TableSettings()
     """What the tables compare."""
 
@@ -230,8 +236,12 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
     _check_attackers(config)
     for name, model in config.models.items():
         _check_model(f"config: models.{name}", model, config)
-    sizes = _check_forget_sets(config, _pool_of(config))
-    for block in (sizes, config.forget_sets.seeds, config.jobs.split_by, config.replicates):
+    pool = _pool_of(config)
+    sizes = _check_forget_sets(config, pool)
+    if config.shadows is not None:
+        _check_shadows(config, pool)
+    lists = [sizes, config.forget_sets.seeds, config.jobs.split_by, config.replicates]
+    for block in [*lists, config.shadows.models if config.shadows else ()]:
         if len(set(block)) < len(block):
             raise InputError(f"config: {list(block)} names something twice; remove one")
     for key in ("ngram", "extraction_suffix"):
@@ -352,6 +362,28 @@ def _check_forget_sets(config: Config, pool: int | None) -> tuple[int, ...]:
             " one seed, or smaller sizes"
         )
     return sizes
+
+
+def _check_shadows(config: Config, pool: int | None) -> None:
+    """Shadows are of models that can be trained anew, and there is something that they forget."""
+    for name in config.shadows.models:
+        if name not in config.models:
+            raise InputError(
+                f"config: shadows.models: there is no model '{name}';"
+                f" {nearest(name, config.models)}"
+            )
+        if config.models[name].pretraining is None:
+            raise InputError(
+                f"config: shadows.models: '{name}' is not trained here, and a shadow is the same"
+                " model trained anew; name models with `pretraining`, or leave the block out"
+            )
+    if not config.unlearners:
+        raise InputError(
+            "config: shadows: there is no unlearner whose work could be attacked; give `unlearners`"
+            " or leave the block out"
+        )
+    if pool is not None:  # else held to the sequences when these are made
+        config.shadows.forgotten(pool)
 
 
 def _check_retain(label: str, config: Config) -> None:

@@ -15,6 +15,7 @@ from unlearning.figures.solution_space import solution_space
 from unlearning.figures.style import FigureJob, FigureSettings, save
 from unlearning.figures.trajectories import trajectories
 from unlearning.figures.trust import trust
+from unlearning.figures.ulira import ulira
 from unlearning.figures.utility import utility
 from unlearning.figures.which_method import which_method
 
@@ -33,5 +34,7 @@ FIGURES = {
     "gains": gains,
     "utility": utility,
 }
+OF_SHADOWS = {"ulira": ulira}
+"""Drawn only where there are shadow models."""
 
-__all__ = ["FIGURES", "FigureJob", "FigureSettings", "save"]
+__all__ = ["FIGURES", "OF_SHADOWS", "FigureJob", "FigureSettings", "save"]

@@ -14,7 +14,7 @@ from unlearning.jobs.errors import InputError
 from unlearning.jobs.progress import progress
 from unlearning.memorization.rows import Ragged, TokenRows, fitting, of_each
 from unlearning.memorization.scoring import extraction_likelihood, ma_and_loss
-from unlearning.settings.unlearning import RetainSettings
+from unlearning.settings.unlearning import RetainSettings, UnlearningSettings
 from unlearning.statistics import below
 from unlearning.unlearners.learner import Learner
 from unlearning.unlearners.request import Request
@@ -159,6 +159,41 @@ def unlearn(
                 phases.append(phase)
                 bar.update()
     return Outcome(status, phases, pd.concat(history, ignore_index=True))
+
+
+def carry_out(
+    plan: unlearners.Plan,
+    model: PreTrainedModel,
+    request: Request,
+    settings: UnlearningSettings,
+    ngram: int,
+    label: str,
+) -> Outcome:
+    """`unlearn` as a block of the config says, and the settings that all blocks share.
+
+    Args:
+        plan: the block.
+        model: in full precision, on the device to compute on.
+        request: what to forget.
+        settings: shared by all.
+        ngram: n of EL_n.
+        label: shown beside the progress bar.
+    """
+    return unlearn(
+        model,
+        request,
+        plan.method,
+        plan.settings,
+        StopRule(plan.stop, settings.stop_metrics, ngram),
+        learning_rate=plan.learning_rate or settings.learning_rate,
+        micro_batch=settings.micro_batch,
+        max_epochs=settings.max_epochs,
+        precision=settings.precision,
+        checkpointing=settings.checkpointing,
+        offload=settings.offload,
+        retain=plan.retain,
+        label=label,
+    )
 
 
 def _measurement(epoch: int, ma: np.ndarray, loss: np.ndarray) -> pd.DataFrame:
