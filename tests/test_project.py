@@ -59,8 +59,9 @@ def test_every_script_explains_itself(script, monkeypatch, capsys):
 def test_the_analysis_imports_no_torch():
     program = (
         "import sys; sys.path.insert(0, 'scripts');"
-        "import analyse_attacks, collect, draw_figures, draw_forget_sets, judge_claims;"
-        "import make_tables, record_provenance, render_audit, render_pages;"
+        "import analyse_attacks, analyse_shadows, collect, draw_figures, draw_forget_sets;"
+        "import draw_shadows, judge_claims, make_tables, record_provenance, render_audit;"
+        "import render_pages;"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run(

@@ -460,9 +460,14 @@ def test_shadows_are_planned_where_they_are_asked_for(tmp_path):
     done = snakemake(folder, "-n", "results/shadowed/index.html", "--configfile", "shadowed.yaml")
     for name in ("figures/ulira.svg", "tables/ulira.csv", "pages/exposure.html"):
         assert name in done.stdout
+    done = snakemake(folder, "-n", "--quiet", "rules", "--configfile", SMOKE)
+    without = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
+    assert without["make_tables"] == "1"
+    assert not [rule for rule in without if "shadow" in rule]
     done = snakemake(folder, "-n", "--configfile", SMOKE)
-    assert "shadow" not in done.stdout
-    assert "ulira" not in done.stdout
+    assert "figures/trust.svg" in done.stdout
+    for name in ("figures/ulira.svg", "tables/ulira.csv", "tables/exposure.csv"):
+        assert name not in done.stdout
 
 
 def test_a_shadow_forgets_of_its_own_half_and_its_job_can_be_cut(tmp_path):
