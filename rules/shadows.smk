@@ -80,6 +80,7 @@ rule unlearn_shadow:
         gpu=1,
         mem_mb=memory_of,
         runtime=minutes_of,
+        attempt=attempt_of,
     params:
         script=script("unlearn_shadow.py"),
         settings=lambda wildcards: as_json(
@@ -90,11 +91,13 @@ rule unlearn_shadow:
         ),
         work=f"{HOME}/.work/unlearn_shadow/{{model}}/{{shadow}}",
     shell:
-        "python {params.script} --model {input.model} --name {wildcards.model}"
-        " --sequences {input.sequences} --design {input.design} --shadow {wildcards.shadow}"
-        " --background {input.corpus}/background.npy --settings {params.settings:q}"
-        " --work {params.work} --scores {output.scores} --runs {output.runs}"
-        " --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+        tried(
+            "python {params.script} --model {input.model} --name {wildcards.model}"
+            " --sequences {input.sequences} --design {input.design} --shadow {wildcards.shadow}"
+            " --background {input.corpus}/background.npy --settings {params.settings:q}"
+            " --work {params.work} --scores {output.scores} --runs {output.runs}"
+            " --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
+        )
 
 
 rule analyse_shadows:
