@@ -23,6 +23,7 @@ if not workflow.config_settings.configfiles:
 include: "rules/common.smk"
 include: f"rules/{SOURCE}.smk"
 include: "rules/models.smk"
+include: "rules/tuning.smk"
 include: "rules/unlearning.smk"
 
 
@@ -59,3 +60,8 @@ rule tables:
 rule figures:
     input:
         FIGURES,
+
+
+rule tune:
+    input:
+        tuning_table,

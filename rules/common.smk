@@ -281,6 +281,53 @@ def methods_of(wildcards):
 MODEL_ATTACKS = {name: block for name, block in CONFIG["attacks"].items() if attacks.on_model(name)}
 
 
+# grids of the tuning; a tuned label's jobs wait for what is chosen from its own. Of several
+# replicates the first is tuned on, for all
+GRIDS = sorted({*(CONFIG["tuning"] or {}).get("grids", ())} & {*CONFIG["unlearners"]})
+TUNED_ON = (CONFIG["tuning"] or {}).get("models") or MODELS
+TUNED = [label for label, block in CONFIG["unlearners"].items() if block.get("settings") == "tuned"]
+TUNING_HOME = expand(HOME, replicate=REPLICATES[0])[0]
+TUNING_TABLE = f"{RESULTS}/tables/tuning.csv"
+
+
+def chosen_of(label):
+    """The file with the settings that were chosen for a label."""
+    return f"{RESULTS}/tuning/chosen/{label}.json"
+
+
+def chosen_settings(wildcards):
+    """The files with the chosen settings of a batch's tuned unlearners."""
+    labels = {label for _, label, _ in BATCHES[wildcards.batch]}
+    return [chosen_of(label) for label in TUNED if label in labels]
+
+
+def tuned_option(wildcards):
+    """Those files as an argument of a script."""
+    files = chosen_settings(wildcards)
+    return f"--tuned {' '.join(files)}" if files else ""
+
+
+def tuning_table(wildcards):
+    """The table of all points, where there are grids."""
+    if not GRIDS:
+        raise WorkflowError("config: no `tuning`, so there is nothing to tune; give its grids")
+    return TUNING_TABLE
+
+
+def tuning_settings(wildcards):
+    """Settings of the tuning of one unlearner on one model."""
+    label, tuning = wildcards.unlearner, CONFIG["tuning"]
+    return as_json(
+        label=label,
+        block=CONFIG["unlearners"][label],
+        grid=tuning["grids"][label],
+        sizes=tuning["sizes"],
+        seeds=tuning["seeds"],
+        unlearning=CONFIG["unlearning"] | CONFIG["models"][wildcards.model]["unlearning"],
+        measurement=CONFIG["measurement"],
+    )
+
+
 def target_settings(wildcards):
     """Settings of the attacks on one model; those that train take its learning rate."""
     shared = CONFIG["unlearning"] | CONFIG["models"][wildcards.model]["unlearning"]

@@ -64,6 +64,7 @@ rule unlearn_shadow:
         sequences=f"{HOME}/sequences.parquet",
         design=f"{HOME}/shadows/design.parquet",
         corpus=f"{HOME}/corpus",
+        tuned=[chosen_of(label) for label in TUNED],
     output:
         scores=f"{HOME}/shadows/{{model}}/{{shadow}}/scores.parquet",
         runs=f"{HOME}/shadows/{{model}}/{{shadow}}/runs.parquet",
@@ -89,13 +90,14 @@ rule unlearn_shadow:
             measurement=CONFIG["measurement"],
             band_quantiles=CONFIG["forgetting"]["band_quantiles"],
         ),
+        tuned=f"--tuned {' '.join(map(chosen_of, TUNED))}" if TUNED else "",
         work=f"{HOME}/.work/unlearn_shadow/{{model}}/{{shadow}}",
     shell:
         tried(
             "python {params.script} --model {input.model} --name {wildcards.model}"
             " --sequences {input.sequences} --design {input.design} --shadow {wildcards.shadow}"
             " --background {input.corpus}/background.npy --settings {params.settings:q}"
-            " --work {params.work} --scores {output.scores} --runs {output.runs}"
+            " {params.tuned} --work {params.work} --scores {output.scores} --runs {output.runs}"
             " --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
         )
 

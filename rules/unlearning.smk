@@ -9,6 +9,8 @@ rule unlearn:
         corpus=f"{HOME}/corpus",
         forget_sets=f"{HOME}/forget_sets.parquet",
         thresholds=f"{HOME}/original/{{model}}/thresholds.csv",
+        # where no label is tuned, thousands of jobs are spared the question
+        tuned=chosen_settings if TUNED else [],
     output:
         checkpoints=CHECKPOINTS(directory(f"{HOME}/unlearned/{{model}}/{{batch}}/checkpoints")),
         history=f"{HOME}/unlearned/{{model}}/{{batch}}/history.parquet",
@@ -32,13 +34,14 @@ rule unlearn:
         launcher=launcher,
         gpus=lambda wildcards, resources: min(1, resources.gpu),  # of each process
         settings=unlearning_settings,
+        tuned=tuned_option if TUNED else "",
         work=f"{HOME}/.work/unlearn/{{model}}/{{batch}}",
     shell:
         tried(
             "{params.launcher} {params.script} --model {input.model} --name {wildcards.model}"
             " --sequences {input.sequences} --forget-sets {input.forget_sets}"
             " --background {input.corpus}/background.npy --thresholds {input.thresholds}"
-            " --settings {params.settings:q} --work {params.work}"
+            " --settings {params.settings:q} {params.tuned} --work {params.work}"
             " --checkpoints {output.checkpoints} --history {output.history} --runs {output.runs}"
             " --gpus {params.gpus} --threads {threads} > {log} 2>&1"
         )
@@ -187,6 +190,7 @@ rule keep_models:
         per_run=f"{RESULTS}/tables/per_run.csv",
         exposed=f"{RESULTS}/attack_exposed.csv",
         given=f"{RESULTS}/files.json" if SOURCE == "own" else [],
+        tuned=chosen_settings if TUNED else [],
     output:
         directory(f"{HOME}/kept/{{model}}/{{batch}}"),
     log:
@@ -212,9 +216,10 @@ rule keep_models:
             precision=CONFIG["jobs"]["kept_precision"],
         ),
         given=lambda wildcards, input: f"--files {input.given}" if input.given else "",
+        tuned=tuned_option if TUNED else "",
     shell:
         "python {params.script} --checkpoints {input.checkpoints} --tokenizer {input.tokenizer}"
         " --sequences {input.sequences} --forget-sets {input.forget_sets}"
         " --runs {input.runs} --memorization {input.memorization}"
-        " --per-run {input.per_run} --exposed {input.exposed} {params.given} {params.replicate}"
+        " --per-run {input.per_run} --exposed {input.exposed} {params.given} {params.replicate} {params.tuned}"
         " --settings {params.settings:q} --output {output} --threads {threads} > {log} 2>&1"

@@ -26,6 +26,7 @@ from unlearning.models.files import precision_of
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.analysis import SolutionSettings
 from unlearning.settings.unlearning import LoraSettings
+from unlearning.unlearners.grid import with_chosen
 
 INPUTS = {
     "checkpoints": "folder of models",
@@ -75,12 +76,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_paths(parser, **INPUTS, output="folder of models to write")
     parser.add_argument("--files", type=Path, help="the user's files, JSON, where there are some")
+    parser.add_argument(
+        "--tuned", type=Path, nargs="*", default=[], help="chosen settings of tuned unlearners"
+    )
     add_threads(parser)
     parser.add_argument("--replicate", type=int, help="that they are of, where there are several")
     parser.add_argument("--settings", required=True, help="JSON, see the class Settings")
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
     settings = read_settings(arguments.settings, Settings)
+    blocks = with_chosen(settings.unlearners, arguments.tuned)
     per_run, exposed = pd.read_csv(arguments.per_run), pd.read_csv(arguments.exposed)
     memorization = pd.read_parquet(arguments.memorization)
     if arguments.replicate is not None:
@@ -118,7 +123,7 @@ def main() -> None:
             facts = Facts(
                 cell=cell,
                 run=row,
-                block=settings.unlearners[cell["unlearner"]],
+                block=blocks[cell["unlearner"]],
                 origin=settings.origin,
                 before=before,
                 after=after,

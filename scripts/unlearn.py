@@ -6,7 +6,9 @@ A model too large for one GPU is spread over several: start this with `torchrun`
 import argparse
 import shutil
 import time
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from unlearning.models.lora import attach, save_merged
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.unlearning import UnlearningSettings
 from unlearning.unlearners.driver import carry_out, phase_lengths
+from unlearning.unlearners.grid import with_chosen
 from unlearning.unlearners.request import request_of
 
 INPUTS = {
@@ -77,7 +80,6 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
         device,
     )
     plan = unlearners.plan(label, settings.unlearners[label])
-    torch.manual_seed(seed)
     start = time.perf_counter()
     outcome = carry_out(
         plan,
@@ -96,7 +98,7 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
     record = keys | {
         "status": outcome.status,
         "epochs": len(outcome.phases),
-        "learning_rate": plan.learning_rate or settings.learning_rate,
+        "learning_rate": plan.rate(settings.learning_rate),
         "phase_epochs": phase_lengths(outcome.phases),
         "arithmetic_applied": "arithmetic" in outcome.phases,
         "mean_ma": float(last.mean()),
@@ -123,11 +125,15 @@ def main() -> None:
     """Unlearn the cells one by one."""
     parser = model_job(__doc__, **INPUTS)
     add_paths(parser, **OUTPUTS)
+    parser.add_argument(
+        "--tuned", type=Path, nargs="*", default=[], help="chosen settings of tuned unlearners"
+    )
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
     settings = read_settings(arguments.settings, Settings)
+    settings = replace(settings, unlearners=with_chosen(settings.unlearners, arguments.tuned))
 
-    inputs = [getattr(arguments, name) for name in INPUTS]
+    inputs = [*(getattr(arguments, name) for name in INPUTS), *arguments.tuned]
     methods = unlearners.modules(block["method"] for block in settings.unlearners.values())
     key = fingerprint(arguments.settings, [*inputs, *sources("unlearn.py", methods)])
     cells = {cell.name: cell for cell in settings.cells}

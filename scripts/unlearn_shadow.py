@@ -4,12 +4,13 @@ The scores before unlearning stand beside those after it; the unlearned models a
 """
 
 import time
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from unlearning import unlearners
 from unlearning.data.sequences import read_sequences
@@ -25,6 +26,7 @@ from unlearning.settings import read_settings, settings_class
 from unlearning.settings.measurement import MeasurementSettings
 from unlearning.settings.unlearning import UnlearningSettings
 from unlearning.unlearners.driver import carry_out
+from unlearning.unlearners.grid import with_chosen
 from unlearning.unlearners.request import request_of
 
 INPUTS = {
@@ -60,9 +62,13 @@ def main() -> None:
     parser = model_job(__doc__, **INPUTS)
     parser.add_argument("--shadow", type=int, required=True, help="its number in the design")
     add_paths(parser, **OUTPUTS)
+    parser.add_argument(
+        "--tuned", type=Path, nargs="*", default=[], help="chosen settings of tuned unlearners"
+    )
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
     settings = read_settings(arguments.settings, Settings)
+    settings = replace(settings, unlearners=with_chosen(settings.unlearners, arguments.tuned))
     device = device_for(arguments.gpus)
     sequences = read_sequences(arguments.sequences)
     design = pd.read_parquet(arguments.design).query("shadow == @arguments.shadow")
@@ -92,7 +98,6 @@ def main() -> None:
             request = request_of(
                 sequences, ids, background, shared.retain, limits(), arguments.shadow, device
             )
-            torch.manual_seed(arguments.shadow)
             start = time.perf_counter()
             name = f"{arguments.name} shadow {arguments.shadow} {label}"
             outcome = carry_out(plan, model, request, shared, settings.measurement.ngram, name)
@@ -104,7 +109,7 @@ def main() -> None:
 
     labels = [ORIGINAL, *settings.unlearners]
     methods = unlearners.modules(block["method"] for block in settings.unlearners.values())
-    inputs = [getattr(arguments, name) for name in INPUTS]
+    inputs = [*(getattr(arguments, name) for name in INPUTS), *arguments.tuned]
     inputs += sources("unlearn_shadow.py", methods)
     key = fingerprint([arguments.settings, arguments.shadow], inputs)
     parts = {label: label for label in labels}

@@ -149,6 +149,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
 def test_a_method_that_needs_text_to_keep_says_so_before_anything_runs():
     config = demo()
     config["unlearners"] = {"ga": {"method": "gradient_ascent"}, "npo": {"method": "npo"}}
+    config["tuning"] = None
     check(copy.deepcopy(config))
     config["models"]["small"]["unlearning"]["retain"] = 0
     with pytest.raises(InputError, match=r"unlearners.npo: .* there is none; give unlearning.ret"):
@@ -172,7 +173,7 @@ def test_a_term_on_text_to_keep_needs_a_file_of_it_among_your_own(tmp_path, monk
         row = {"tokens": list(range(16))} if name != "text" else {"text": "anything"}
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
     models = {"mine": {"hub": "owner/name", "revision": "0" * 40}}
-    config = demo() | {"models": models, "forget_sets": {"seeds": [0]}}
+    config = demo() | {"models": models, "forget_sets": {"seeds": [0]}, "tuning": None}
     config["unlearners"] = {"ga": {"method": "gradient_ascent"}}
     del config["corpus"]
     config["own"] = {"forget": "forget.jsonl", "unseen": "unseen.jsonl"}

@@ -31,7 +31,9 @@ from unlearning.settings.measurement import MeasurementSettings
 from unlearning.settings.own import OwnSettings
 from unlearning.settings.pretraining import PretrainingSettings
 from unlearning.settings.shadows import ShadowSettings
+from unlearning.settings.tuning import TuningSettings
 from unlearning.settings.unlearning import UnlearningSettings
+from unlearning.unlearners.grid import at_point, points_of
 
 # the blocks that say where sequences come from; a config has one of them
 SOURCES = ("corpus", "challenge", "own")
@@ -179,8 +181,13 @@ class Config:
     unlearners: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     """Label -> `method` (a file in scripts/unlearning/unlearners/), `stop` ("mean", "each", or
     "none" for methods with an end of their own, which is their default) and the method's own
-    settings. One method may stand under several labels. None at all is an audit of the models as
-    they are: which sequences does each know, and how surely?"""
+    settings. One method may stand under several labels; `settings: tuned` takes what the tuning
+    chooses. None at all is an audit of the models as they are: which sequences does each know, and
+    how surely?"""
+
+    tuning: TuningSettings | None = None
+    """The grids that settings of unlearners are chosen from, all by one criterion; only for labels
+    with `settings: tuned`, or when `snakemake tune` asks for them."""
 
     measurement: MeasurementSettings
     """What is measured of each model."""
@@ -255,6 +262,7 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
         block.setdefault("stop", plan.stop)
         if plan.needs_retain:
             _check_retain(label, config)
+    _check_tuning(config, pool)
     plain = TypeAdapter(Config).dump_python(config, mode="json")
     plain["forget_sets"]["sizes"] = list(sizes)
     for name, block in plain["attacks"].items():
@@ -384,6 +392,75 @@ def _check_shadows(config: Config, pool: int | None) -> None:
         )
     if pool is not None:  # else held to the sequences when these are made
         config.shadows.forgotten(pool)
+
+
+def _check_tuning(config: Config, pool: int | None) -> None:
+    """Tuned labels have a grid; grids are equally large, and no set of theirs is reported."""
+    tuning = config.tuning
+    grids = tuning.grids if tuning else {}
+    for label, block in config.unlearners.items():
+        if block.get("settings") == "tuned" and label not in grids:
+            raise InputError(
+                f"config: unlearners.{label}.settings: 'tuned', and tuning.grids has no '{label}';"
+                " add its grid"
+            )
+    # a method that was left out may keep its grid
+    grids = {label: grid for label, grid in grids.items() if label in config.unlearners}
+    if not grids:
+        return
+    both = sorted(set(tuning.seeds) & set(config.forget_sets.seeds))
+    if both:
+        raise InputError(
+            f"config: tuning.seeds: {both[0]} is in forget_sets.seeds too, and what tunes a method"
+            " is never what reports it; choose another"
+        )
+    if pool is not None and max(tuning.sizes) >= pool:
+        raise InputError(
+            f"config: tuning.sizes: {max(tuning.sizes)} takes the whole pool of {pool} sequences,"
+            " or more, whatever the seed; lower it, or leave out `tuning`"
+        )
+    for model in tuning.models or ():
+        if model not in config.models:
+            raise InputError(
+                f"config: tuning.models: there is no model '{model}';"
+                f" {nearest(model, config.models)}"
+            )
+    for name in ("sizes", "seeds", "models"):
+        listed = getattr(tuning, name) or ()
+        if len(set(listed)) < len(listed):
+            raise InputError(f"config: tuning.{name}: {list(listed)} has one twice; remove one")
+    counts = grid_points(grids)
+    for label, grid in grids.items():
+        if counts[label] != max(counts.values()):
+            raise InputError(
+                f"config: tuning.grids.{label}: has {counts[label]} points and another grid"
+                f" {max(counts.values())}; give all equally many, so that no method is tuned harder"
+            )
+        made = [at_point(label, config.unlearners[label], point) for point in points_of(grid)]
+        if any(made.index(block) < i for i, block in enumerate(made)):
+            raise InputError(f"config: tuning.grids.{label}: has a point twice; remove one")
+        for block in made:
+            unlearners.plan(label, block)
+
+
+def grid_points(grids: dict[str, dict[str, Any]]) -> dict[str, int]:
+    """Label -> number of points of its grid."""
+    return {label: len(points_of(grid)) for label, grid in grids.items()}
+
+
+def tuning_runs(config: dict[str, Any]) -> int:
+    """Runs of unlearners that tuning takes, over all models; 0 where no label is tuned.
+
+    Args:
+        config: as `check` returns it.
+    """
+    tuning = config["tuning"]
+    if not any(block.get("settings") == "tuned" for block in config["unlearners"].values()):
+        return 0
+    sets = len(tuning["sizes"]) * len(tuning["seeds"])
+    counts = grid_points(tuning["grids"])
+    points = sum(count for label, count in counts.items() if label in config["unlearners"])
+    return len(tuning["models"] or config["models"]) * sets * points
 
 
 def _check_retain(label: str, config: Config) -> None:

@@ -79,7 +79,10 @@ def read_sequences(path: Path | str) -> pd.DataFrame:
 
 
 def draw_forget_sets(
-    pool: Sequence[str], sizes: Sequence[int], seeds: Sequence[int]
+    pool: Sequence[str],
+    sizes: Sequence[int],
+    seeds: Sequence[int],
+    where: str = "forget_sets.sizes",
 ) -> pd.DataFrame:
     """Draw one forget set per size and seed, nested within a seed as the published ones are.
 
@@ -91,6 +94,7 @@ def draw_forget_sets(
         pool: ids of the sequences that may be forgotten.
         sizes: forget-set sizes.
         seeds: one repetition each.
+        where: what to call the sizes in messages.
 
     Returns:
         Columns forget_size, seed, position, sequence_id.
@@ -100,7 +104,7 @@ def draw_forget_sets(
     """
     if max(sizes) > len(pool):
         raise InputError(
-            f"forget_sets.sizes: {max(sizes)} is larger than the pool of {len(pool)} planted"
+            f"{where}: {max(sizes)} is larger than the pool of {len(pool)} planted"
             " sequences; lower it or plant more"
         )
     rows = []

@@ -94,8 +94,15 @@ class UnlearnerSettings:
     """The stop rule: "mean" on the mean g of the set, "each" on each sequence, "none" for a method
     with an end of its own. null is "none" for such a method and "mean" for others."""
 
+    settings: Literal["published", "tuned"] = "published"
+    """published: as the block says. tuned: the point of the block's grid (`tuning.grids`) that the
+    tuning chooses, over what the block says."""
+
     learning_rate: float | None = Field(default=None, gt=0)
     """Adam's, instead of the shared one."""
+
+    relative_rate: float | None = Field(default=None, gt=0)
+    """The same as a multiple of the shared one, which may be each model's own."""
 
     retain: RetainSettings | None = None
     """A term on text to keep. Left out, the method's published one, which may be none; null is

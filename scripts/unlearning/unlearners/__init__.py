@@ -29,9 +29,10 @@ from unlearning.jobs.errors import InputError, nearest
 from unlearning.settings import build
 from unlearning.settings.unlearning import RetainSettings, UnlearnerSettings
 
-BESIDE = {"__init__", "driver", "learner", "pairing", "readings", "request", "retain"}
+BESIDE = {"__init__", "driver", "grid", "learner", "pairing", "readings", "request", "retain"}
 """Files that are no method: what a method may do to a model and read of it, how sequences are
-paired, what is asked of a method, the term on text to keep, who drives it."""
+paired, what is asked of a method, the term on text to keep, the grid it is tuned on, who drives
+it."""
 
 
 def names() -> list[str]:
@@ -74,6 +75,7 @@ class Plan:
         settings: its `Settings`.
         stop: the stop rule: "mean", "each", or "none" for a method with an end of its own.
         learning_rate: the block's own, or None.
+        relative_rate: the learning rate as a multiple of the shared one, or None.
         retain: the term that every step adds on text to keep, or None.
         needs_retain: whether there must be rows to retain.
     """
@@ -82,8 +84,13 @@ class Plan:
     settings: Any
     stop: str
     learning_rate: float | None
+    relative_rate: float | None
     retain: RetainSettings | None
     needs_retain: bool
+
+    def rate(self, shared: float) -> float:
+        """The learning rate of a run, where all share `shared`."""
+        return self.learning_rate or shared * (self.relative_rate or 1)
 
 
 def plan(label: str, block: dict[str, Any]) -> Plan:
@@ -91,7 +98,8 @@ def plan(label: str, block: dict[str, Any]) -> Plan:
 
     Raises:
         InputError: a key or a value that does not fit, in what all methods share or in the
-            method's own settings; a term on text to keep that does not go with the method.
+            method's own settings; two learning rates; a term on text to keep that does not go with
+            the method.
     """
     where = f"unlearners.{label}"
     every = UnlearnerSettings.__dataclass_fields__
@@ -105,6 +113,10 @@ def plan(label: str, block: dict[str, Any]) -> Plan:
             f"{where}.stop: '{stop}' is no stop rule"
             f"{'' if 'none' in rules else ' for a method without an end of its own'}; choose"
             f" {', '.join(map(repr, rules[:-1]))} or '{rules[-1]}'"
+        )
+    if shared.learning_rate and shared.relative_rate:
+        raise InputError(
+            f"{where}: gives learning_rate and relative_rate; one says it all, remove the other"
         )
     retain = shared.retain if "retain" in block else getattr(module, "RETAIN", None)
     kinds = getattr(module, "RETAIN_KINDS", ("kl", "nll"))
@@ -120,6 +132,7 @@ def plan(label: str, block: dict[str, Any]) -> Plan:
         ),
         stop=stop,
         learning_rate=shared.learning_rate,
+        relative_rate=shared.relative_rate,
         retain=retain,
         needs_retain=retain is not None or getattr(module, "NEEDS_RETAIN", False),
     )

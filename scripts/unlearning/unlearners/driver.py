@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -174,18 +175,19 @@ def carry_out(
     Args:
         plan: the block.
         model: in full precision, on the device to compute on.
-        request: what to forget.
+        request: what to forget; its seed is set before the first step.
         settings: shared by all.
         ngram: n of EL_n.
         label: shown beside the progress bar.
     """
+    torch.manual_seed(request.seed)
     return unlearn(
         model,
         request,
         plan.method,
         plan.settings,
         StopRule(plan.stop, settings.stop_metrics, ngram),
-        learning_rate=plan.learning_rate or settings.learning_rate,
+        learning_rate=plan.rate(settings.learning_rate),
         micro_batch=settings.micro_batch,
         max_epochs=settings.max_epochs,
         precision=settings.precision,
