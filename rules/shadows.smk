@@ -35,7 +35,7 @@ use rule pretrain as train_shadow with:
         corpus=f"{HOME}/corpus",
         design=f"{HOME}/shadows/design.parquet",
     output:
-        CHECKPOINTS(directory(f"{HOME}/shadows/{{model}}/{{shadow}}/model")),
+        temp(directory(f"{HOME}/shadows/{{model}}/{{shadow}}/model")),
     log:
         f"{LOGS}/train_shadow{REPLICATE}/{{model}}/{{shadow}}.log",
     benchmark:

@@ -1,6 +1,8 @@
 """An attacker for each sequence: the design of its models, ratios by hand, made-up truth, a run."""
 
 import re
+import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+import unlearn_shadow
 from running import ROOT, SMOKE, analyse, copy_project, snakemake
 from unlearning.analysis.replicates import REPLICATE, per_replicate
 from unlearning.analysis.rows import TableJob, read_table
@@ -439,10 +442,11 @@ def test_the_script_reads_all_shadows_and_writes_tables_and_a_figure(tmp_path, r
 # --- the workflow ---------------------------------------------------------------------------------
 
 
-def write_small(folder: Path, **shadows) -> str:
+def write_small(folder: Path, replicates: list[int]) -> str:
     """Write the smoke config cut down to what shows shadows; its path."""
     config = yaml.safe_load((folder / SMOKE).read_text())
-    config |= {"run": "shadowed", "shadows": {"models": ["tiny"], "count": 8} | shadows}
+    config |= {"run": "shadowed", "replicates": replicates}
+    config |= {"shadows": {"models": ["tiny"], "count": 8}}
     config["corpus"] |= {"background_tokens": 8000, "planted": 12, "unseen": 16, "items": 6}
     config["unlearning"]["max_epochs"] = 4
     config["unlearners"] = {label: config["unlearners"][label] for label in ("ga", "ta")}
@@ -452,29 +456,32 @@ def write_small(folder: Path, **shadows) -> str:
 
 def test_shadows_are_planned_where_they_are_asked_for(tmp_path):
     folder = copy_project(tmp_path)
-    done = snakemake(folder, "-n", "--quiet", "rules", "--configfile", write_small(folder))
+    done = snakemake(folder, "-n", "-p", "--configfile", write_small(folder, [0, 1]))
     assert done.returncode == 0, done.stdout
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
-    assert counts["train_shadow"] == counts["unlearn_shadow"] == "8"
-    assert counts["draw_shadows"] == counts["analyse_shadows"] == "1"
-    done = snakemake(folder, "-n", "results/shadowed/index.html", "--configfile", "shadowed.yaml")
+    assert counts["train_shadow"] == counts["unlearn_shadow"] == "16"
+    assert (counts["draw_shadows"], counts["analyse_shadows"]) == ("2", "1")
     for name in ("figures/ulira.svg", "tables/ulira.csv", "pages/exposure.html"):
         assert name in done.stdout
-    done = snakemake(folder, "-n", "--quiet", "rules", "--configfile", SMOKE)
+    seeds = re.findall(
+        r"replicate-(\d)/shadows/design.parquet --shadow (\d) --seed (\d+)", done.stdout
+    )
+    expected = {(str(n), str(k), str(1000 * n + 1 + k)) for n in (0, 1) for k in range(8)}
+    assert set(seeds) == expected
+    done = snakemake(folder, "-n", "--configfile", SMOKE)
     without = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
     assert without["make_tables"] == "1"
     assert not [rule for rule in without if "shadow" in rule]
-    done = snakemake(folder, "-n", "--configfile", SMOKE)
     assert "figures/trust.svg" in done.stdout
     for name in ("figures/ulira.svg", "tables/ulira.csv", "tables/exposure.csv"):
         assert name not in done.stdout
 
 
-def test_a_shadow_forgets_of_its_own_half_and_its_job_can_be_cut(tmp_path):
+def test_a_shadow_forgets_of_its_own_half_and_its_job_can_be_cut(tmp_path, monkeypatch):
     folder = copy_project(tmp_path)
     home = folder / "results/shadowed/shadows"
     target = "results/shadowed/shadows/tiny/1/scores.parquet"
-    done = snakemake(folder, target, "--notemp", "--configfile", write_small(folder))
+    done = snakemake(folder, target, "--notemp", "--configfile", write_small(folder, [0]))
     logs = "".join(path.read_text() for path in (folder / "logs").rglob("*.log"))
     assert done.returncode == 0, done.stdout[-3000:] + logs[-3000:]
     scores = pd.read_parquet(home / "tiny/1/scores.parquet")
@@ -487,5 +494,28 @@ def test_a_shadow_forgets_of_its_own_half_and_its_job_can_be_cut(tmp_path):
     assert loss["original", "never"] > loss["original", "forget"] + 0.3
     assert loss["ga", "forget"] > loss["original", "forget"] + 0.3
     runs = pd.read_parquet(home / "tiny/1/runs.parquet")
-    assert runs["status"].tolist() == ["trained", *runs["status"].iloc[1:]]
+    assert runs["unlearner"].tolist() == ["original", "ga", "ta"]
     assert set(runs["status"]) <= {"trained", "stopped", "met_at_start", "cap"}
+    # the same job by hand, cut at its second method and started again
+    done = snakemake(folder, target, "-n", "-p", "--force", "--configfile", "shadowed.yaml")
+    [command] = re.findall(r"command: python \S*(unlearn_shadow.py .*?) > ", done.stdout)
+    words = shlex.split(command)
+    words[words.index("--scores") + 1] = "again.parquet"
+    words[words.index("--runs") + 1] = "runs.parquet"
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", words)
+    unlearned, carry_out = [], unlearn_shadow.carry_out
+
+    def cut(plan, *rest):
+        unlearned.append(plan.method)
+        if len(unlearned) == 2:
+            raise KeyboardInterrupt
+        return carry_out(plan, *rest)
+
+    monkeypatch.setattr(unlearn_shadow, "carry_out", cut)
+    with pytest.raises(KeyboardInterrupt):
+        unlearn_shadow.main()
+    assert not Path("again.parquet").exists()
+    unlearn_shadow.main()
+    assert unlearned == ["gradient_ascent", "task_arithmetic", "task_arithmetic"]
+    assert Path("again.parquet").read_bytes() == (home / "tiny/1/scores.parquet").read_bytes()
