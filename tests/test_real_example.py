@@ -23,16 +23,20 @@ def test_invented_texts_are_many_and_the_same_for_a_seed():
     assert min(len(text.split()) for text in texts) > 64
 
 
-def test_windows_follow_one_another_and_have_enough_tokens():
+def test_windows_follow_one_another_and_are_of_one_length():
     def tokenizer(text, add_special_tokens):
         assert not add_special_tokens
         return {"input_ids": list(text)}  # a token is a character
 
     words = prepare.known_texts("Apache")["mit"]
     windows = prepare.windows(words, tokenizer)
-    assert words.startswith(" ".join(windows))
-    assert all(prepare.WINDOW <= len(window) < prepare.WINDOW + 20 for window in windows)
-    assert len(words) - len(" ".join(windows)) <= prepare.WINDOW + 20
+    end = 0
+    for window in windows:
+        assert len(window) == prepare.WINDOW
+        start = words.index(window, end)
+        assert words[start - 1 : start].strip() == ""  # a whole word
+        end = start + len(window)
+    assert len(windows) > 3  # few words end at just so many characters
 
 
 def test_the_known_texts_are_whole():

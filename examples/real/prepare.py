@@ -129,21 +129,29 @@ def known_texts(apache: str) -> dict[str, str]:
 
 
 def windows(text: str, tokenizer) -> list[str]:
-    """Whole words, just enough for `WINDOW` tokens, one after the other; the rest is left out."""
+    """Whole words of `WINDOW` tokens together, one after the other.
+
+    Where no number of words has just so many, a word is left out before them.
+    """
     words, found, start = text.split(" "), [], 0
     for end in range(1, len(words) + 1):
-        piece = " ".join(words[start:end])
-        if len(tokenizer(piece, add_special_tokens=False)["input_ids"]) >= WINDOW:
+        while True:
+            piece = " ".join(words[start:end])
+            length = len(tokenizer(piece, add_special_tokens=False)["input_ids"])
+            if length <= WINDOW:
+                break
+            start += 1
+        if length == WINDOW:
             found.append(piece)
             start = end
     return found
 
 
 def memorization(model, tokenizer, texts) -> dict[str, float]:
-    """Its g, of each text's first `WINDOW` tokens."""
+    """Its g of each text."""
     texts = list(texts)
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    rows = torch.tensor([row[:WINDOW] for row in ids])
+    rows = torch.tensor(ids)
     return dict(zip(texts, score_tokens(model, rows, moments=False).ma.tolist(), strict=True))
 
 
