@@ -189,11 +189,10 @@ def attempt_of(wildcards, attempt):
 
 
 def tried(command):
-    """The command of a rule with retries: what a wrong input ends is not tried again.
+    """A command that is tried again, unless a wrong input has ended it: more memory mends none.
 
-    Neither memory nor time mends it. The engine looks at no exit code and removes the log before it
-    tries again, so the log is put aside, and the second try ends with it at once. The rule names
-    `attempt_of` among its resources.
+    The engine looks at no exit code and removes the log before it tries again, so the log is put
+    aside, and the second try ends with it at once. `attempt_of` stands among the job's resources.
     """
     first = "if [ {resources.attempt} = 1 ]; then rm -f {log}.wrong; fi; "
     again = "if [ -e {log}.wrong ]; then mv {log}.wrong {log}; exit 2; fi; "
