@@ -81,10 +81,10 @@ class Settings:
     """Weight of the divergence from the original on text to be kept (nats a token, a mean), against
     the sum over the forgotten sequences."""
 
-    kept_rows: int = Field(default=40, ge=1)
+    kept_rows: int = Field(default=12, ge=1)
     """Rows of ordinary text drawn for the anchor in each step."""
 
-    unseen_rows: int = Field(default=8, ge=0)
+    unseen_rows: int = Field(default=4, ge=0)
     """Unseen sequences drawn for the anchor in each step."""
 
     positions: int = Field(default=640, ge=1)
