@@ -498,7 +498,7 @@ def test_a_shadow_forgets_of_its_own_half_and_its_job_can_be_cut(tmp_path, monke
     assert set(runs["status"]) <= {"trained", "stopped", "met_at_start", "cap"}
     # the same job by hand, cut at its second method and started again
     done = snakemake(folder, target, "-n", "-p", "--force", "--configfile", "shadowed.yaml")
-    [command] = re.findall(r"command: python \S*(unlearn_shadow.py .*?) > ", done.stdout)
+    [command] = re.findall(r"python \S*(unlearn_shadow.py .*?) > ", done.stdout)
     words = shlex.split(command)
     words[words.index("--scores") + 1] = "again.parquet"
     words[words.index("--runs") + 1] = "runs.parquet"

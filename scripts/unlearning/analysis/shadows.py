@@ -14,7 +14,7 @@ Gaussian that judges it: x is trained on by one of each pair, so without the who
 of models on either side are the same whether x was in or out, and the ratio, which depends on them,
 cannot give away what it is asked for. And x is judged twice by the same ratio: on the model of the
 pair that unlearned it, and on the other, that was never trained on it. Where training leaves no
-trace the two are exchangeable, so that chance is an AUC of exactly one half.
+trace the two are exchangeable, and the expected AUC is one half exactly.
 
 The means are each sequence's own. The variances, for which a sequence has too few models, are
 pooled over sequences, as LiRA does with few shadows; a mean of n models has an error of its own,
