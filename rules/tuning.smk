@@ -28,6 +28,7 @@ rule tune_unlearner:
         gpu=lambda wildcards: CONFIG["models"][wildcards.model]["gpus"],
         mem_mb=memory_of,
         runtime=minutes_of,
+        attempt=attempt_of,
     params:
         script=script("tune_unlearner.py"),
         launcher=launcher,
@@ -35,10 +36,13 @@ rule tune_unlearner:
         settings=tuning_settings,
         work=f"{RESULTS}/.work/tune_unlearner/{{model}}/{{unlearner}}",
     shell:
-        "{params.launcher} {params.script} --model {input.model} --name {wildcards.model}"
-        " --sequences {input.sequences} --background {input.corpus}/background.npy"
-        " --thresholds {input.thresholds} --settings {params.settings:q} --work {params.work}"
-        " --output {output} --gpus {params.gpus} --threads {threads} > {log} 2>&1"
+        tried(
+            "{params.launcher} {params.script} --model {input.model} --name {wildcards.model}"
+            " --sequences {input.sequences} --background {input.corpus}/background.npy"
+            " --thresholds {input.thresholds} --settings {params.settings:q}"
+            " --work {params.work} --output {output}"
+            " --gpus {params.gpus} --threads {threads} > {log} 2>&1"
+        )
 
 
 rule choose_settings:
@@ -68,7 +72,7 @@ rule choose_settings:
             tuning=CONFIG["tuning"],
             unlearners={label: CONFIG["unlearners"][label] for label in GRIDS},
         ),
-        chosen=f"{RESULTS}/tuning/chosen",
+        chosen=lambda wildcards, output: os.path.dirname(output.lines),
     shell:
         "python {params.script} --runs {input.runs} --settings {params.settings:q}"
         " --table {output.table} --chosen {params.chosen} > {log} 2>&1"

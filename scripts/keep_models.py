@@ -18,7 +18,7 @@ from unlearning.analysis.rows import KEYS
 from unlearning.analysis.strictest import shown
 from unlearning.data.sequences import forget_set
 from unlearning.jobs.cells import Cell
-from unlearning.jobs.console import add_paths, add_threads, limit_threads, run
+from unlearning.jobs.console import add_paths, add_threads, add_tuned, limit_threads, run
 from unlearning.jobs.digests import weights_of
 from unlearning.jobs.files import link, remove, replacing, write_json
 from unlearning.models.cards import Facts, card
@@ -76,9 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_paths(parser, **INPUTS, output="folder of models to write")
     parser.add_argument("--files", type=Path, help="the user's files, JSON, where there are some")
-    parser.add_argument(
-        "--tuned", type=Path, nargs="*", default=[], help="chosen settings of tuned unlearners"
-    )
+    add_tuned(parser)
     add_threads(parser)
     parser.add_argument("--replicate", type=int, help="that they are of, where there are several")
     parser.add_argument("--settings", required=True, help="JSON, see the class Settings")

@@ -8,7 +8,6 @@ import shutil
 import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch
 from unlearning import unlearners
 from unlearning.data.sequences import forget_set, read_sequences
 from unlearning.jobs.cells import Cell
-from unlearning.jobs.console import add_paths, limit_threads, model_job, run
+from unlearning.jobs.console import add_paths, add_tuned, limit_threads, model_job, run
 from unlearning.jobs.files import link, read_csv, replacing, write_parquet
 from unlearning.jobs.parts import Made, fingerprint, work_through
 from unlearning.jobs.sources import sources
@@ -125,9 +124,7 @@ def main() -> None:
     """Unlearn the cells one by one."""
     parser = model_job(__doc__, **INPUTS)
     add_paths(parser, **OUTPUTS)
-    parser.add_argument(
-        "--tuned", type=Path, nargs="*", default=[], help="chosen settings of tuned unlearners"
-    )
+    add_tuned(parser)
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
     settings = read_settings(arguments.settings, Settings)

@@ -6,7 +6,6 @@ The scores before unlearning stand beside those after it; the unlearned models a
 import time
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 from unlearning import unlearners
 from unlearning.data.sequences import read_sequences
 from unlearning.evaluation.measurement import measure
-from unlearning.jobs.console import add_paths, limit_threads, model_job, run
+from unlearning.jobs.console import add_paths, add_tuned, limit_threads, model_job, run
 from unlearning.jobs.files import write_parquet
 from unlearning.jobs.parts import Made, fingerprint, work_through
 from unlearning.jobs.sources import sources
@@ -62,9 +61,7 @@ def main() -> None:
     parser = model_job(__doc__, **INPUTS)
     parser.add_argument("--shadow", type=int, required=True, help="its number in the design")
     add_paths(parser, **OUTPUTS)
-    parser.add_argument(
-        "--tuned", type=Path, nargs="*", default=[], help="chosen settings of tuned unlearners"
-    )
+    add_tuned(parser)
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
     settings = read_settings(arguments.settings, Settings)

@@ -255,11 +255,16 @@ def plan_of(folder: Path, config: dict, *targets: str) -> str:
 
 def test_only_tuned_labels_wait_for_the_tuning(tmp_path):
     folder = copy_project(tmp_path)
-    tuned = plan_of(folder, config() | {"jobs": {"split_by": ["unlearner"]}})
+    blocks = {"jobs": {"split_by": ["unlearner"]}, "shadows": {"models": ["tiny"], "count": 8}}
+    tuned = plan_of(folder, config() | blocks)
     assert "rule tune_unlearner" in tuned
     commands = [line for line in tuned.splitlines() if "scripts/unlearn.py --model" in line]
     assert sorted("--tuned" in command for command in commands) == [False, True]
     assert sum("tuning/chosen/ta.json" in command for command in commands) == 1
+    # a shadow is made to forget by all methods
+    shadows = [line for line in tuned.splitlines() if "scripts/unlearn_shadow.py --model" in line]
+    assert len(shadows) == 8
+    assert all("--tuned results/smoke/tuning/chosen/ta.json" in command for command in shadows)
 
 
 def test_where_nothing_is_tuned_the_plan_is_as_if_there_were_no_grids(tmp_path):

@@ -42,6 +42,13 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tuned(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the option `--tuned`: files with the settings that tuning chose."""
+    parser.add_argument(
+        "--tuned", type=Path, nargs="*", default=[], help="chosen settings of tuned unlearners"
+    )
+
+
 def model_job(description: str, **paths: str) -> argparse.ArgumentParser:
     """The parser of a job on one model: its paths, and what all such jobs take.
 
