@@ -7,12 +7,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn.functional import smooth_l1_loss
 from transformers import GPTNeoConfig, GPTNeoForCausalLM
 
 from unlearning import unlearners
 from unlearning.jobs.errors import InputError
 from unlearning.memorization.forgetting import Band
+from unlearning.memorization.rows import Ragged
 from unlearning.memorization.scoring import score_tokens
 from unlearning.unlearners import twin
 from unlearning.unlearners.driver import StopRule, unlearn
@@ -168,7 +171,7 @@ def test_ease_asks_the_model_after_unseen_beginnings_only():
     model, asked = tiny_model(), request()
     forget, unseen = asked.forget.numpy(), asked.unseen.numpy()
     likeness = shared_tokens(forget, unseen)
-    found = twin.ease(Learner(model, 1e-3, 4), asked, likeness)
+    found = twin.ease(Learner(model, 1e-3, 4), asked.forget, asked.unseen, likeness)
     for row in range(len(forget)):
         near = sorted(range(len(unseen)), key=lambda u: -likeness[row, u])[: twin.NEIGHBOURS]
         for t in range(11):
@@ -189,12 +192,13 @@ def test_the_multiplier_follows_the_gap_within_bounds():
     match = twin.Match(learner, asked, np.arange(10), dual=2.0)
     match.measure(learner)
     views = learner.read(Reading(asked.forget, twin.VIEWS))
-    gap = float(views.log_p.mean()) - match.level
+    [pairs] = match.pairs
+    gap = float(views.log_p.mean()) - pairs.level
     assert 0 < abs(gap) < twin.LARGEST_GAP
-    match(views)
+    match.objective(pairs)(views)
     assert match.multiplier == pytest.approx(2 * gap, rel=1e-4)
-    match.level -= 5  # far better known than unseen ones
-    match(views)
+    pairs.level -= 5  # far better known than unseen ones
+    match.objective(pairs)(views)
     assert match.multiplier == pytest.approx(2 * gap + 2 * twin.LARGEST_GAP, rel=1e-4)
 
 
@@ -207,13 +211,121 @@ def test_the_level_is_that_of_all_unseen_sequences_and_moves_with_the_twins():
         return -float(losses(model, rows).mean())
 
     match.measure(learner)
-    start = log_p(asked.unseen), log_p(match.twins)
-    assert match.level == pytest.approx(start[0], rel=1e-5)
-    learner.descend(match.twins)
+    [pairs] = match.pairs
+    start = log_p(asked.unseen), log_p(pairs.twins)
+    assert pairs.level == pytest.approx(start[0], rel=1e-5)
+    learner.descend(pairs.twins)
     match.measure(learner)
-    moved = log_p(match.twins) - start[1]
+    moved = log_p(pairs.twins) - start[1]
     assert abs(moved) > 0.01
-    assert match.level == pytest.approx(start[0] + moved, rel=1e-5)
+    assert pairs.level == pytest.approx(start[0] + moved, rel=1e-5)
+
+
+# --- several lengths ----------------------------------------------------------------------------
+
+
+def ragged(rows: torch.Tensor, lengths: list[int]) -> Ragged:
+    return Ragged(tuple(row[:length] for row, length in zip(rows, lengths, strict=True)))
+
+
+def of_lengths(seed: int = 0, forget=(9, 12, 7, 9, 12), unseen=(12, 9, 10, 12, 7, 12, 11, 12)):
+    """A request whose rows differ in length."""
+    plain = request(forget=len(forget), unseen=len(unseen), seed=seed)
+    return replace(
+        plain,
+        forget=ragged(plain.forget, list(forget)),
+        unseen=ragged(plain.unseen, list(unseen)),
+    )
+
+
+def test_rows_of_one_length_are_the_same_steps_however_they_are_held():
+    plain = request()
+    listed = replace(plain, forget=ragged(plain.forget, [12] * 5), unseen=Ragged((*plain.unseen,)))
+    models = [memorized(plain) for _ in range(2)]
+    for model, asked in zip(models, (plain, listed), strict=True):
+        run(model, asked, steps=7)
+    for a, b in zip(*(model.parameters() for model in models), strict=True):
+        assert torch.equal(a, b)
+
+
+@given(st.lists(st.integers(5, 12), min_size=1, max_size=7), st.integers(0, 99))
+@settings(max_examples=20, deadline=None)
+def test_a_row_among_others_of_several_lengths_counts_as_it_does_alone(tokens, seed):
+    asked = of_lengths(forget=tokens)
+    learner = Learner(tiny_model(seed), 1e-3, 4)
+    pool, _ = twin.halves(asked, np.random.default_rng(seed))
+    match = twin.Match(learner, asked, pool, dual=0.0)
+    match.measure(learner)
+    assert [len(pairs.rows[0]) for pairs in match.pairs] == sorted(set(tokens))
+    everything = sum(
+        float(objective(learner.read(reading))) for reading, objective in match.terms()
+    )
+    alone = 0.0
+    for pairs in match.pairs:
+        length = pairs.rows.shape[1]
+        fitting = torch.stack([row[:length] for row in asked.unseen.rows if len(row) >= length])
+        for row, other in zip(pairs.rows, pairs.twins, strict=True):
+            assert any(torch.equal(other, text[:length]) for text in asked.unseen[pool].rows)
+            # its only unseen sequences are those that are long enough, its twin before the others
+            first = torch.cat([other[None], fitting])
+            single = replace(asked, forget=row[None], unseen=first)
+            solo = twin.Match(learner, single, np.array([0]), dual=0.0)
+            solo.pairs[0].ease = twin.ease(
+                learner, row[None], fitting, shared_tokens(row[None].numpy(), fitting.numpy())
+            ) / twin.SPREADS[0]  # fmt: skip
+            solo.measure(learner)
+            [(reading, objective)] = solo.terms()
+            alone += float(objective(learner.read(reading)))
+    assert everything == pytest.approx(alone, rel=1e-4)
+
+
+def test_levels_are_those_of_unseen_sequences_cut_alike():
+    asked = of_lengths()
+    learner = Learner(tiny_model(), 1e-3, 4)
+    match = twin.Match(learner, asked, np.arange(8), dual=1.0)
+    match.measure(learner)
+    for pairs in match.pairs:
+        length = pairs.rows.shape[1]
+        kept = torch.stack([row[:length] for row in asked.unseen.rows if len(row) >= length])
+        assert pairs.level == pytest.approx(-losses(learner.model, kept).mean(), rel=1e-5)
+
+
+def test_the_anchor_reads_rows_of_several_lengths_as_far_as_it_drew():
+    asked = of_lengths()
+    held = twin.Held(Learner(tiny_model(), 1e-3, 4), asked.unseen)
+    readings = held.draw(np.random.default_rng(1), 5, 23)
+    assert sum(len(reading.rows) for reading in readings) == 5
+    assert sum(int(reading.at.sum()) for reading in readings) == 23
+    chosen, _ = twin.draw(np.random.default_rng(1), twin.lengths(asked.unseen) - 1, 5, 23)
+    drawn = {tuple(asked.unseen.rows[i].tolist()) for i in chosen}
+    assert drawn == {tuple(row.tolist()) for reading in readings for row in reading.rows}
+    for reading in readings:
+        divergence = Learner(tiny_model(), 1e-3, 4).read(reading).divergence
+        torch.testing.assert_close(divergence, torch.zeros_like(divergence), atol=1e-6, rtol=0)
+
+
+def test_the_longest_unseen_sequence_is_a_twin_if_no_other_is_long_enough():
+    asked = of_lengths(forget=(12, 7), unseen=(7, 7, 12, 7))
+    for seed in range(10):
+        pool, held = twin.halves(asked, np.random.default_rng(seed))
+        assert sorted([*pool, *held]) == [0, 1, 2, 3]
+        assert 2 in pool
+        match = twin.Match(Learner(tiny_model(), 1e-3, 4), asked, pool, dual=1.0)
+        assert torch.equal(match.pairs[1].twins[0], asked.unseen.rows[2])
+
+
+def test_sequences_of_several_lengths_come_to_the_level_of_unseen_ones():
+    unseen = [12, 9, 10, 12] * 10
+    plain = request(unseen=40)
+    asked = of_lengths(unseen=unseen)
+    model = memorized(plain)
+    before = np.mean([losses(model, row[None])[0] for row in asked.unseen.rows])
+    gap = before - np.mean([losses(model, row[None])[0] for row in asked.forget.rows])
+    assert gap > 1.5
+    run(model, asked, steps=80, rate=2.0, anchor=200.0, dual=0.5)
+    left = np.mean([losses(model, row[None])[0] for row in asked.unseen.rows])
+    left -= np.mean([losses(model, row[None])[0] for row in asked.forget.rows])
+    assert abs(left) < 0.15 * gap
 
 
 # --- a run --------------------------------------------------------------------------------------
@@ -266,7 +378,9 @@ def test_twins_are_measured_anew_as_the_model_moves(monkeypatch):
     asked, levels = request(), []
     plain = twin.Match.measure
     monkeypatch.setattr(
-        twin.Match, "measure", lambda match, on: (plain(match, on), levels.append(match.level))
+        twin.Match,
+        "measure",
+        lambda match, on: (plain(match, on), levels.append(match.pairs[0].level)),
     )
     run(memorized(asked), asked, steps=2 * twin.REFRESH + 1)
     assert len(set(levels)) == len(levels) == 3
@@ -315,13 +429,14 @@ def test_the_rate_rises_and_falls():
 
 
 def test_an_anchor_draws_rows_and_positions_among_them_as_far_as_there_are():
-    chosen, at = twin.draw(np.random.default_rng(0), (16, 12), 6, 20)
+    sizes = np.array([11, 7] * 8)
+    chosen, at = twin.draw(np.random.default_rng(0), sizes, 6, 20)
     assert len(set(chosen.tolist())) == 6
-    assert at.shape == (6, 11)
-    assert at.sum() == 20
-    few, at = twin.draw(np.random.default_rng(0), (4, 12), 40, 600)
+    assert [len(row) for row in at] == sizes[chosen].tolist()
+    assert np.concatenate(at).sum() == 20
+    few, at = twin.draw(np.random.default_rng(0), sizes[:4], 40, 600)
     assert sorted(few.tolist()) == [0, 1, 2, 3]
-    assert at.all()
+    assert np.concatenate(at).all()
 
 
 @pytest.mark.parametrize(
@@ -330,7 +445,7 @@ def test_an_anchor_draws_rows_and_positions_among_them_as_far_as_there_are():
         ({"retain": torch.zeros(0, 12, dtype=torch.int64)}, "unlearning.retain above 0"),
         ({"unseen": None}, "fewer than two unseen"),
         ({"unseen": torch.ones(1, 12, dtype=torch.int64)}, "fewer than two unseen"),
-        ({"unseen": torch.ones(4, 9, dtype=torch.int64)}, "cut all to one length"),
+        ({"unseen": torch.ones(4, 9, dtype=torch.int64)}, "has 12 tokens and no unseen one more"),
     ],
 )
 def test_a_request_that_lacks_something_is_refused(change, message):

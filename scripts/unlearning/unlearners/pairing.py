@@ -26,13 +26,14 @@ def shared_tokens(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def assign(likeness: np.ndarray) -> np.ndarray:
     """(N,) a column for each row of `likeness` (N, M): the most alike pair first, each column once.
 
-    With more rows than columns a column is taken again only when all have been taken as often.
-    Equal pairs: the first row, then the first column.
+    A pair of likeness -inf is none; a row has at least one. A column is taken again only when none
+    is left that a row without one may take. Equal pairs: the first row, then the first column.
     """
     left = likeness.astype(float)
     chosen = np.empty(len(left), dtype=int)
-    for taken in range(len(left)):
-        if taken % left.shape[1] == 0:  # all columns have been taken as often
+    free = left.copy()
+    for _ in range(len(left)):
+        if np.isneginf(free.max()):  # all that may be taken are
             free = left.copy()
         row, column = np.unravel_index(free.argmax(), free.shape)
         chosen[row] = column

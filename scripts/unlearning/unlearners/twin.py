@@ -29,12 +29,17 @@ forgotten sequence x is given a twin u(x), and one step lowers
   level is that of all unseen sequences at the start, and moves with the twins, which nothing holds.
 
 Sums over the set, not means: the pull on a sequence does not depend on how many are forgotten.
+
+Sequences of several lengths go length by length; a twin is an unseen sequence that is at least as
+long, cut to the length. Levels are then those of unseen sequences cut alike.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Generator
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,8 +52,9 @@ from unlearning.unlearners.pairing import align, assign, shared_tokens
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from unlearning.memorization.rows import TokenRows
     from unlearning.unlearners.learner import Learner
-    from unlearning.unlearners.readings import Views
+    from unlearning.unlearners.readings import Objective, Reading, Reference, Term, Views
     from unlearning.unlearners.request import Request
 
 ENDS = True
@@ -101,17 +107,15 @@ def unlearn(
     """Each epoch, one step towards the twins' scores, for a fixed number of steps.
 
     Raises:
-        InputError: no text to be kept or no unseen sequences were given, or rows of the forget set
-            and unseen ones are not of one length.
+        InputError: no text to be kept or no unseen sequences were given, or none of these is as
+            long as the longest sequence to be forgotten.
     """
-    from unlearning.unlearners.readings import Reading
-
     check(request)
     generator = np.random.default_rng(request.seed)
-    pool, held = np.array_split(generator.permutation(len(request.unseen)), 2)
+    pool, held = halves(request, generator)
     match = Match(learner, request, pool, settings.dual)
     texts = (request.retain, settings.kept_rows), (request.unseen[held], settings.unseen_rows)
-    kept = [(rows, learner.remember(rows), count) for rows, count in texts if count]
+    kept = [(Held(learner, rows), count) for rows, count in texts if count and len(rows)]
     weight = settings.anchor / settings.positions
     share = settings.positions / (settings.kept_rows + settings.unseen_rows)
     peak = settings.rate * learner.learning_rate
@@ -119,11 +123,10 @@ def unlearn(
     for step in range(settings.steps):
         if step % REFRESH == 0:
             match.measure(learner)
-        terms = [(Reading(request.forget, VIEWS), match)]
-        for rows, original, count in kept:
-            chosen, at = draw(generator, rows.shape, count, round(share * count))
-            reading = Reading(rows[chosen], ("divergence",), original[chosen], at=at)
-            terms.append((reading, lambda views: weight * views.divergence.sum()))
+        terms = match.terms()
+        for text, count in kept:
+            for reading in text.draw(generator, count, round(share * count)):
+                terms.append((reading, lambda views: weight * views.divergence.sum()))
         learner.learning_rate = peak * schedule(step, settings.steps)
         learner.step(*terms)
         if step + 1 < settings.steps:
@@ -133,18 +136,37 @@ def unlearn(
 
 def check(request: Request) -> None:
     """Refuse a request that lacks what the method stands on."""
-    import torch
-
     if request.unseen is None or len(request.unseen) < 2:
         raise InputError(
             "twin: fewer than two unseen sequences to take after; give more to set thresholds by"
         )
     if not len(request.retain):
         raise InputError("twin: no text to be kept; set unlearning.retain above 0")
-    rows = (request.forget, request.unseen)
-    lengths = {row.shape[1] if isinstance(row, torch.Tensor) else None for row in rows}
-    if None in lengths or len(lengths) > 1:
-        raise InputError("twin: sequences of several lengths have no twins; cut all to one length")
+    longest, unseen = (lengths(rows).max() for rows in (request.forget, request.unseen))
+    if longest > unseen:
+        raise InputError(
+            f"twin: a sequence to be forgotten has {longest} tokens and no unseen one more than"
+            f" {unseen}; give a longer unseen one, or cut the sequence"
+        )
+
+
+def lengths(rows: TokenRows) -> np.ndarray:
+    """(N,) tokens of each row."""
+    return np.array([len(row) for row in getattr(rows, "rows", rows)])
+
+
+def halves(request: Request, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Which unseen sequences may be twins, and which are held: a half each, drawn.
+
+    Where none of the first half is as long as the longest sequence to be forgotten, the longest of
+    the second goes over to it.
+    """
+    pool, held = np.array_split(generator.permutation(len(request.unseen)), 2)
+    tokens = lengths(request.unseen)
+    if tokens[pool].max() < lengths(request.forget).max():
+        longest = tokens[held].argmax()
+        pool, held = np.append(pool, held[longest]), np.delete(held, longest)
+    return pool, held
 
 
 def schedule(step: int, steps: int) -> float:
@@ -157,29 +179,87 @@ def schedule(step: int, steps: int) -> float:
 
 
 def draw(
-    generator: np.random.Generator, shape: tuple[int, int], rows: int, positions: int
-) -> tuple[Tensor, Tensor]:
+    generator: np.random.Generator, sizes: np.ndarray, rows: int, positions: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """What the anchor looks at in one step: at most so many rows, and positions among them.
 
-    Returns:
-        Indices of rows (n,) of a table of `shape` (N, T), and which of their predicted tokens,
-        (n, T-1) bool.
-    """
-    import torch
+    Args:
+        generator: source of the draws.
+        sizes: predicted tokens of each row of a table, (N,).
+        rows: how many of them.
+        positions: how many predicted tokens of those.
 
-    chosen = generator.choice(shape[0], min(shape[0], rows), replace=False)
-    at = np.zeros((len(chosen), shape[1] - 1), dtype=bool)
-    at.flat[generator.choice(at.size, min(at.size, positions), replace=False)] = True
-    return torch.from_numpy(chosen), torch.from_numpy(at)
+    Returns:
+        Indices of rows, (n,), and which predicted tokens of each, bool.
+    """
+    chosen = generator.choice(len(sizes), min(len(sizes), rows), replace=False)
+    at = np.zeros(sizes[chosen].sum(), dtype=bool)
+    at[generator.choice(at.size, min(at.size, positions), replace=False)] = True
+    return chosen, np.split(at, sizes[chosen].cumsum()[:-1])
+
+
+class Held:
+    """Text that the model is held to, and what the original makes of it."""
+
+    def __init__(self, learner: Learner, rows: TokenRows):
+        """Remember the model as it is on N rows of any length."""
+        from unlearning.memorization.rows import by_length
+
+        self._sizes = lengths(rows) - 1
+        self._parts: list[tuple[np.ndarray, Tensor, Reference]] = [
+            (members, tokens, learner.remember(tokens)) for members, tokens in by_length(rows)
+        ]
+
+    def draw(self, generator: np.random.Generator, rows: int, positions: int) -> list[Reading]:
+        """Readings of the divergence on what `draw` chooses, one for each length among it."""
+        import torch
+
+        from unlearning.unlearners.readings import Reading
+
+        chosen, at = draw(generator, self._sizes, rows, positions)
+        readings = []
+        for members, tokens, original in self._parts:
+            here = np.flatnonzero(np.isin(chosen, members))
+            if len(here):
+                among = torch.from_numpy(np.searchsorted(members, chosen[here]))
+                looked_at = torch.from_numpy(np.stack([at[place] for place in here]))
+                readings.append(
+                    Reading(tokens[among], ("divergence",), original[among], at=looked_at)
+                )
+        return readings
+
+
+@dataclass
+class Pairs:
+    """The sequences of one length, L tokens, and their twins.
+
+    Attributes:
+        rows: (n, L) token rows to be forgotten.
+        twins: (n, L) token rows of the twins, cut to the length.
+        content: (n, L-1) which predicted tokens of the rows are content.
+        twin_content: (n, L-1) the same of the twins.
+        ease: (n, L-1) of the rows' tokens, in units of its spread.
+        shift: what the level of this length lies above the mean log p of all twins.
+        target: (S, n, L-1) the twins' scores in order, as last measured.
+        level: mean log p that unseen sequences of this length have by now.
+    """
+
+    rows: Tensor
+    twins: Tensor
+    content: Tensor
+    twin_content: Tensor
+    ease: Tensor
+    shift: float = 0.0
+    target: Tensor | None = None
+    level: float = 0.0
 
 
 class Match:
     """The objective on the forget set, and what it remembers from step to step.
 
     Attributes:
-        twins: (F, T) token rows of the twins.
-        level: mean log p that unseen sequences have by now.
-        multiplier: of the gap between the set's mean log p and that level.
+        pairs: of each length.
+        multiplier: of the gap between the set's mean log p and the level of unseen sequences.
     """
 
     def __init__(self, learner: Learner, request: Request, pool: np.ndarray, dual: float):
@@ -191,42 +271,108 @@ class Match:
             pool: which of the unseen sequences may be twins.
             dual: rate of the multiplier.
         """
-        import torch
-
+        from unlearning.memorization.rows import by_length
         from unlearning.unlearners.readings import Reading
 
-        forget, unseen = (rows.cpu().numpy() for rows in (request.forget, request.unseen))
-        likeness = shared_tokens(forget, unseen)
+        self.multiplier, self._dual, self._count = 0.0, dual, len(request.forget)
+        likeness = likeness_of(request.forget, request.unseen)
         twin = pool[assign(likeness[:, pool])]
-        content, twin_content = contents(forget[:, 1:], unseen[twin, 1:])
-        device = request.forget.device
-        self.twins = request.unseen[torch.from_numpy(twin)]
-        self.multiplier, self._dual = 0.0, dual
-        self._content = torch.from_numpy(content).to(device)
-        self._twin_content = torch.from_numpy(twin_content).to(device)
-        self._ease = ease(learner, request, likeness) / SPREADS[0]
-        start = learner.read(Reading(request.unseen)).log_p.mean(dim=1)
-        self._shift = float(start.mean() - start[torch.from_numpy(twin)].mean())
+        self.pairs, starts = [], []
+        for members, rows in by_length(request.forget):
+            long, unseen = cut(request.unseen, rows.shape[1])
+            mine = np.searchsorted(long, twin[members])
+            self.pairs.append(paired(learner, rows, unseen, likeness[members][:, long], mine))
+            start = learner.read(Reading(unseen)).log_p.mean(dim=1)
+            starts.append((start.mean(), start[mine].mean()))
+        both = list(zip(self.pairs, starts, strict=True))
+        level = sum(self._share(pairs) * twins for pairs, (_, twins) in both)
+        for pairs, (every, _) in both:
+            pairs.shift = float(every - level)
+
+    def _share(self, pairs: Pairs) -> float:
+        return len(pairs.rows) / self._count
 
     def measure(self, learner: Learner) -> None:
         """Measure what the set shall come to, on the model as it is now."""
         from unlearning.unlearners.readings import Reading
 
-        views = learner.read(Reading(self.twins, VIEWS))
-        scores = scores_of(views)
-        self._target = in_order(scores, scores, self._twin_content)
-        self.level = float(views.log_p.mean()) + self._shift
+        level = 0.0
+        for pairs in self.pairs:
+            views = learner.read(Reading(pairs.twins, VIEWS))
+            scores = scores_of(views)
+            pairs.target = in_order(scores, scores, pairs.twin_content)
+            level += self._share(pairs) * float(views.log_p.mean())
+        for pairs in self.pairs:
+            pairs.level = level + pairs.shift
 
-    def __call__(self, views: Views) -> Tensor:
-        """The objective; each call moves the multiplier."""
-        gap = (views.log_p.mean(dim=1) - self.level).sum()
+    def terms(self) -> list[Term]:
+        """What a step lowers, length by length."""
+        from unlearning.unlearners.readings import Reading
+
+        return [(Reading(pairs.rows, VIEWS), self.objective(pairs)) for pairs in self.pairs]
+
+    def objective(self, pairs: Pairs) -> Objective:
+        """The objective on the sequences of one length; each call moves the multiplier."""
+        return partial(self._objective, pairs)
+
+    def _objective(self, pairs: Pairs, views: Views) -> Tensor:
+        gap = (views.log_p.mean(dim=1) - pairs.level).sum()
         mean = float(gap.detach()) / len(views.log_p)
-        self.multiplier += self._dual * min(max(mean, -LARGEST_GAP), LARGEST_GAP)
+        within = min(max(mean, -LARGEST_GAP), LARGEST_GAP)
+        self.multiplier += self._dual * self._share(pairs) * within
         scores = scores_of(views)
         key = scores.detach().clone()
-        key[:BY_EASE] = (key[:BY_EASE] + self._ease) / 2
-        ours = in_order(scores, key, self._content)
-        return mismatch(ours, self._target).sum() + self.multiplier * gap
+        key[:BY_EASE] = (key[:BY_EASE] + pairs.ease) / 2
+        ours = in_order(scores, key, pairs.content)
+        return mismatch(ours, pairs.target).sum() + self.multiplier * gap
+
+
+def paired(
+    learner: Learner, rows: Tensor, unseen: Tensor, likeness: np.ndarray, twin: np.ndarray
+) -> Pairs:
+    """The sequences of one length with their twins, without a level.
+
+    Args:
+        learner: holds the original model.
+        rows: (n, L) to be forgotten.
+        unseen: (U, L) that are long enough, cut to the length.
+        likeness: (n, U) of both.
+        twin: (n,) which of the unseen ones is whose twin.
+    """
+    import torch
+
+    twins = unseen[torch.from_numpy(twin)]
+    content, twin_content = (
+        torch.from_numpy(of).to(rows.device)
+        for of in contents(rows[:, 1:].cpu().numpy(), twins[:, 1:].cpu().numpy())
+    )
+    known = ease(learner, rows, unseen, likeness) / SPREADS[0]
+    return Pairs(rows, twins, content, twin_content, known)
+
+
+def cut(rows: TokenRows, length: int) -> tuple[np.ndarray, Tensor]:
+    """Which rows are at least so long, (m,), and their beginnings, (m, length)."""
+    import torch
+
+    long = np.flatnonzero(lengths(rows) >= length)
+    if isinstance(rows, torch.Tensor):
+        return long, rows[:, :length]
+    return long, torch.stack([rows.rows[i][:length] for i in long])
+
+
+def likeness_of(forget: TokenRows, unseen: TokenRows) -> np.ndarray:
+    """(F, U) tokens that a sequence shares with the beginning, as long as itself, of another.
+
+    -inf where the other is shorter.
+    """
+    from unlearning.memorization.rows import by_length
+
+    likeness = np.full((len(forget), len(unseen)), -np.inf)
+    for members, rows in by_length(forget):
+        long, beginnings = cut(unseen, rows.shape[1])
+        shared = shared_tokens(rows.cpu().numpy(), beginnings.cpu().numpy())
+        likeness[np.ix_(members, long)] = shared
+    return likeness
 
 
 def contents(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -241,25 +387,31 @@ def contents(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return partner < 0, content
 
 
-def ease(learner: Learner, request: Request, likeness: np.ndarray) -> Tensor:
-    """(F, T-1) how easy each token is without memory of its sequence, nats.
+def ease(learner: Learner, rows: Tensor, unseen: Tensor, likeness: np.ndarray) -> Tensor:
+    """(n, L-1) how easy each token is without memory of its sequence, nats.
 
     Log of the mean probability that the model gives to the token after the aligned beginnings of
     the most similar unseen sequences: they are no text that it knows by heart.
+
+    Args:
+        learner: holds the original model.
+        rows: (n, L) to be forgotten.
+        unseen: (U, L) token rows.
+        likeness: (n, U) of both.
     """
     import torch
 
     from unlearning.memorization.scoring import reader_of, score_hidden, without_gradients
 
     reader = reader_of(learner.model)
-    unseen = request.unseen.cpu().numpy()
+    known = unseen[:, 1:].cpu().numpy()
     found = []
     with without_gradients(reader):
-        states = reader.hidden(request.unseen[:, :-1])
-        for row, like in zip(request.forget, likeness, strict=True):
+        states = reader.hidden(unseen[:, :-1])
+        for row, like in zip(rows, likeness, strict=True):
             near = np.argsort(-like, kind="stable")[:NEIGHBOURS]
             alone = np.repeat(row[None, 1:].cpu().numpy(), len(near), axis=0)
-            _, place = align(alone, unseen[near, 1:])
+            _, place = align(alone, known[near])
             place = np.minimum(place, states.shape[1] - 1)
             after = states[torch.from_numpy(near)[:, None], torch.from_numpy(place)].flatten(0, 1)
             log_p = score_hidden(reader, after, row[1:].repeat(len(near)))[2]
