@@ -1,8 +1,8 @@
 """Gradient ascent that weighs sequences by how much of them is still to be forgotten.
 
-After BalDRO (arXiv 2601.09172), which puts the worst case over weights of the sequences in place of
-the mean; the form here is ours, the Donsker-Varadhan one. With f the forget loss of a sequence, its
-mean log-probability,
+After BalDRO (Shao et al. 2026, arXiv 2601.09172), which puts the worst case over weights of the
+sequences in place of the mean. The formula is ours, after its Donsker-Varadhan form. With f the
+forget loss of a sequence, its mean log-probability,
 
     loss = tau log mean over sequences of exp(f / tau),
 
