@@ -44,7 +44,7 @@ FIGURES = expand(
     figure=FIGURE_KINDS,
     format=["svg", "png", "pdf"],
 )
-CLAIMS = multiext(f"{RESULTS}/claims", ".json", ".md")
+CLAIMS = [*multiext(f"{RESULTS}/claims", ".json", ".md"), f"{RESULTS}/reach.csv"]
 # for files of your own, and wherever nothing is unlearned
 AUDIT = multiext(f"{RESULTS}/audit", ".html", ".json") if SOURCE == "own" or not CELLS else []
 # tables that the report shows as pages

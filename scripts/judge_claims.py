@@ -1,14 +1,18 @@
-"""Judge each claim of the abstract by its rule; write claims.json and claims.md."""
+"""Judge each claim by its rule, and tell how near our method comes to its goals.
+
+Writes claims.json, claims.md and reach.csv.
+"""
 
 import argparse
 from pathlib import Path
 
 from unlearning.analysis.claims import ClaimSettings, as_json, as_markdown, judge
+from unlearning.analysis.claims.reach import reach, reach_markdown
 from unlearning.analysis.outliers import indexed
 from unlearning.analysis.replicates import replicated
 from unlearning.analysis.rows import read_rows, read_table
 from unlearning.jobs.console import run
-from unlearning.jobs.files import replacing, write_json
+from unlearning.jobs.files import replacing, write_csv, write_json
 from unlearning.settings import read_settings
 
 
@@ -32,8 +36,11 @@ def main() -> None:
         indexed(read_rows(arguments.redrawn)),
     )
     write_json(as_json(verdicts), arguments.output / "claims.json")
+    goals = reach(runs, settings)
+    write_csv(goals, arguments.output / "reach.csv")
     with replacing(arguments.output / "claims.md") as scratch:
-        scratch.write_text(as_markdown(verdicts, replicated(runs)), encoding="utf-8")
+        page = as_markdown(verdicts, replicated(runs)) + reach_markdown(goals)
+        scratch.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

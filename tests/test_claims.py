@@ -14,6 +14,7 @@ from unlearning.analysis.attack_effects import effects
 from unlearning.analysis.claims import ClaimSettings, as_json, as_markdown, judge, show
 from unlearning.analysis.claims.c2_hidden_outliers import judge_hidden_outliers
 from unlearning.analysis.claims.c8_own_target import judge_own_target
+from unlearning.analysis.claims.reach import COLUMNS, goals, reach, reach_markdown
 from unlearning.analysis.gains import gains_table
 from unlearning.analysis.original import original_table
 from unlearning.analysis.outliers import REDRAWN
@@ -29,6 +30,7 @@ from unlearning.analysis.solution_space import (
 from unlearning.attacks.membership import attack_all
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import write_json
+from unlearning.names import METRICS
 from unlearning.settings import build
 from unlearning.settings.analysis import AttackSettings, SolutionSettings
 from unlearning.statistics import RESAMPLES, WITNESSES, Interval
@@ -448,6 +450,48 @@ def own_target(above: dict[str, float], drift: float = 0.02, cells: int = 6) -> 
 )
 def test_a_target_of_its_own_is_judged_by_every_attack_and_by_who_pays(above, drift, expected):
     assert own_target(above, drift) == expected
+
+
+def reached(**changes: float) -> pd.Series:
+    """Which goals are reached where the method is so much worse than who it is compared with."""
+    worse = {goal.metric: 0.0 for goal in goals(SETTINGS)} | changes
+    rows = []
+    for goal in goals(SETTINGS):
+        sign = -1 if METRICS[goal.metric].better == "higher" else 1
+        for size in range(6):
+            value = sign * (worse[goal.metric] + 0.001 * (size % 3 - 1))
+            rows.append(("m", size, goal.than, 0, goal.metric, 0.5))
+            rows.append(("m", size, "twin", 0, goal.metric, 0.5 + value))
+    columns = ["model", "forget_size", "unlearner", "seed", "metric", "value"]
+    table = reach(pd.DataFrame(rows, columns=columns), SETTINGS)
+    assert table.columns.tolist() == COLUMNS
+    page = reach_markdown(table)
+    assert page.count("| yes |") == (table["reached"] == "yes").sum()
+    return table.set_index("metric")
+
+
+def test_every_goal_is_told_with_how_far_it_is_off():
+    limits = {goal.metric: goal.limit for goal in goals(SETTINGS)}
+    assert (reached()["reached"] == "yes").all()
+    for metric, limit in limits.items():
+        missed = reached(**{metric: 2 * limit + 0.01})
+        assert missed.loc[metric, "reached"] == "no"
+        assert missed.loc[metric, "mean"] == pytest.approx(2 * limit + 0.01)
+        assert missed.loc[metric, "n"] == 6
+        assert (missed["reached"] == "yes").sum() == len(limits) - 1
+        assert reached(**{metric: limit}).loc[metric, "reached"] == "not sure"
+
+
+def test_a_goal_that_was_not_measured_is_not_reached():
+    runs = pd.DataFrame(
+        [("m", 8, who, 0, "attack_auc_worst", 0.5) for who in ("twin", "control")],
+        columns=["model", "forget_size", "unlearner", "seed", "metric", "value"],
+    )
+    table = reach(runs, SETTINGS).set_index("metric")
+    assert set(table["reached"].drop("attack_auc_worst")) == {"not measured"}
+    other = reach(runs[runs["unlearner"] == "control"], SETTINGS)
+    assert other.empty
+    assert reach_markdown(other) == ""
 
 
 def test_three_cells_do_not_decide_it():

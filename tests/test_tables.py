@@ -20,7 +20,7 @@ from unlearning.analysis.averages import (
 from unlearning.analysis.gains import gains_table, paired_values
 from unlearning.analysis.original import original_table
 from unlearning.analysis.outliers import outlier_table, redrawn_bands, redrawn_values
-from unlearning.analysis.per_run import per_run, task_values
+from unlearning.analysis.per_run import per_run, relearned, task_values
 from unlearning.analysis.rows import ALL, CELLS, DRAWS, TableJob, read_rows, read_table
 from unlearning.analysis.solution_space import candidates, solution_space
 from unlearning.analysis.strictest import commonest, strictest
@@ -56,7 +56,8 @@ def results():
     learned = learned_success(pd.concat([found, observed]))
     attacked = attack_all(tables["membership"], ATTACK)
     tables["attack_runs"] = pd.concat([attacked, learned], ignore_index=True)
-    tables["effects"] = pd.concat([found, observed], ignore_index=True)
+    returned = effects(tables["values"], ATTACK)
+    tables["effects"] = pd.concat([found, observed, returned], ignore_index=True)
     return tables
 
 
@@ -182,9 +183,24 @@ def test_the_strictest_attack_is_the_largest_of_all_that_ran(results, runs, labe
         assert {name.partition("/")[0] for name in values} > {"membership", "learned_attacker"}
 
 
+def test_what_relearning_brings_back_is_told_after_the_fewest_steps(results, runs):
+    key = ("small", 8, "ga", 1)
+    rows = results["values"].query(
+        "model == 'small' and forget_size == 8 and unlearner == 'ga' and seed == 1"
+        " and attack == 'relearning'"
+    )
+    means = rows.groupby("split")["value"].mean()
+    expected = means["forget"] - means["unseen"]
+    assert of_run(runs, *key)["relearned"] == pytest.approx(expected)
+    other = results["effects"].query("attack == 'relearning'")
+    more = [other.assign(variant=name, value=9.0) for name in ("10_steps", "unseen_1_steps")]
+    found = relearned(pd.concat([*more, other])).set_index(["model", "forget_size", "unlearner"])
+    assert (found["value"].dropna() < 1).all()
+
+
 def test_fewer_attackers_can_be_named_and_a_diverged_run_has_none(results):
     every = strictest(results["attack_runs"], results["effects"])
-    few = strictest(results["attack_runs"], results["effects"], ("membership", "relearning"))
+    few = strictest(results["attack_runs"], results["effects"], ("membership",))
     both = every.merge(few, on=["model", "forget_size", "unlearner", "seed"], how="outer")
     lost = (both["unlearner"] == "tau") & (both["seed"] == 1)
     assert (both.loc[lost, ["attacker_x", "attacker_y"]] == "").all(axis=None)

@@ -99,6 +99,7 @@ METRICS = {
     "attack_auc_token_level": Metric("token-level learned attacker", "AUC", "lower"),
     "attack_auc_observer": Metric("observer with a reference", "AUC", "lower"),
     "attack_auc_learned": Metric("learned attacker, black box", "AUC", "lower"),
+    "relearned": Metric("returns by relearning", "rise of MA, forget − unseen", "lower"),
     "utility_accuracy": Metric("task accuracy", "mean over tasks", "higher"),
     "utility_last_word": Metric("last-word accuracy", "share correct", "higher"),
     "dialogue_f1": Metric("dialogue F1", "mean over sets, 0..1", "higher"),

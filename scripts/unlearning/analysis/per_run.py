@@ -124,6 +124,16 @@ def attack_metrics(attack_runs: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[[*KEYS, "metric", "value"]]
 
 
+def relearned(effects: pd.DataFrame) -> pd.DataFrame:
+    """How much of the forget set returns after the fewest steps on a part of it, per run."""
+    rise = (effects["attack"] == "relearning") & (effects["measure"] == "ma_rise")
+    own = effects[rise & (effects["metric"] == "difference")]
+    # "<steps>_steps"; on other text the name of that stands before
+    steps = pd.to_numeric(own["variant"].str.removesuffix("_steps"), errors="coerce")
+    fewest = own[steps == steps.min()]
+    return fewest.assign(metric="relearned")[[*KEYS, "metric", "value"]]
+
+
 def task_values(utility: pd.DataFrame) -> pd.DataFrame:
     """One value per run and task.
 
@@ -216,6 +226,7 @@ def per_run(
             unseen_metrics(membership, thresholds),
             attack_metrics(attack_runs),
             strict[[*KEYS, "metric", "value"]],
+            relearned(effects),
             utility_metrics(tasks, settings.accuracy_kinds),
             run_metrics(runs),
         ],

@@ -153,6 +153,10 @@ class ClaimRules:
     strict_margin: float = Field(default=0.08, ge=0)
     """The same for the attackers that look at tokens, and for the strictest of all."""
 
+    relearned_margin: float = Field(default=0.02, ge=0)
+    """A rise of MA by relearning, forget less unseen sequences, so far above the control's counts
+    as not come back: from so much on a sequence counts as relearned."""
+
 
 @settings_class
 class FigureSettings:
