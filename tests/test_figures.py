@@ -1,5 +1,7 @@
 """Every figure is drawn, the same bytes each time; and the entry points from end to end."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,15 @@ from running import analyse
 from unlearning.analysis.attack_effects import ROW_COLUMNS
 from unlearning.analysis.rows import read_rows, read_table
 from unlearning.figures import FIGURES, FigureJob, save
-from unlearning.figures.style import COLOURS, SPARE_COLOURS, fit_notes, grid, markers, palette
+from unlearning.figures.style import (
+    COLOURS,
+    SPARE_COLOURS,
+    compact,
+    fit_notes,
+    grid,
+    markers,
+    palette,
+)
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import write_parquet
 from unlearning.names import method_name
@@ -86,6 +96,25 @@ def test_a_figure_is_the_same_bytes_each_time(name, results, analysis, tmp_path)
     for path in paths:
         assert path.read_bytes() == (analysis / "figures" / path.name).read_bytes(), path.name
         assert path.stat().st_size > 2000
+
+
+def test_a_compact_svg_keeps_every_coordinate_to_a_hundredth_of_a_point(tmp_path):
+    """Held against matplotlib's own file, number by number."""
+    figure, axes = grid(1, 1)
+    axes[0][0].plot([0, 1 / 3, 1], [1 / 7, 2 / 3, -1 / 9], marker="o", label="a line")
+    figure.savefig(tmp_path / "own.svg", metadata={"Date": None})
+    own = (tmp_path / "own.svg").read_text()
+    svg = compact(own)
+    numbers, words = r"-?\d+\.?\d*(?:e-?\d+)?", r"\s+"
+    assert re.sub(words, "", re.sub(numbers, "#", svg)) == re.sub(
+        words, "", re.sub(numbers, "#", own)
+    )
+    expected, found = (np.array(re.findall(numbers, text), float) for text in (own, svg))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.005 + 1e-9)
+    np.testing.assert_array_equal(  # a scale is no coordinate
+        *(re.findall(r'transform="[^"]*"', text) for text in (svg, own))
+    )
+    assert len(svg) < 0.95 * len(own)
 
 
 def test_figures_can_be_drawn_one_by_one(analysis, drawn_from, tmp_path):

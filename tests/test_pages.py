@@ -7,6 +7,7 @@ import pytest
 
 from browsing import Browser
 from unlearning.analysis.pages import (
+    COLUMNS,
     claims_table,
     document,
     figure,
@@ -49,9 +50,17 @@ def test_missing_numbers_are_dashes_and_text_is_escaped():
     assert "&lt;script&gt;" in text
     assert "A &amp; B" in text
     assert "less &lt; more" in text
-    assert "<td class=n>–" in text
-    assert "<td class=n>0.3333" in text
-    assert "<td>True" in text
+    assert "<td>&lt;script&gt;<td>–<td>True" in text
+    assert "<td>0.3333" in text
+
+
+def test_a_plain_table_says_which_columns_are_numbers_and_the_style_has_a_rule_for_each():
+    table = pd.DataFrame({f"c{k}": ["a" if k % 2 else 0.5] for k in range(COLUMNS)})
+    text = page("many", "", plain_table(table))
+    classes = re.search(r'<table class="([^"]*)">', text)[1].split()
+    assert classes == [f"n{k}" for k in range(1, COLUMNS, 2)]
+    for name in classes:
+        assert f".{name} td:nth-child({name[1:]})" in text
 
 
 def test_gains_are_shown_pooled():

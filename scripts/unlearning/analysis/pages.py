@@ -29,11 +29,16 @@ table { border-collapse: collapse; font-size: 13px; }
 th { position: sticky; top: 0; background: #f3f3f3; text-align: left; cursor: pointer; }
 th[aria-sort=ascending]::after { content: " ▲"; } th[aria-sort=descending]::after { content: " ▼"; }
 th, td { padding: .3em .7em; border-bottom: 1px solid #ddd; vertical-align: top; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td small { color: #666; }
 .supported { color: #00695c; font-weight: 600; } .refuted { color: #b71c1c; font-weight: 600; }
 .undecided { color: #6d5600; font-weight: 600; }
 """
+COLUMNS = 40
+"""A plain table says which of its columns are numbers, `n4` the fourth: not so in each cell."""
+STYLE += (
+    ", ".join(["td.n", *(f".n{k} td:nth-child({k})" for k in range(1, COLUMNS + 1))])
+    + " { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }\n"
+)
 
 SORT = """
 for (const head of document.querySelectorAll("th")) head.onclick = () => {
@@ -100,11 +105,18 @@ def prose(text: str) -> str:
 # Tables: cells and rows are left open, as HTML allows; some tables have tens of thousands of cells
 
 
-def sortable(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells made by `text`, `number` and `interval`; a click on a head sorts by it."""
+def sortable(header: Sequence[str], rows: Iterable[Sequence[str]], numeric: str = "") -> str:
+    """A table of cells made by `text`, `number` and `interval`; a click on a head sorts by it.
+
+    Args:
+        header: names of the columns.
+        rows: their cells.
+        numeric: classes of the columns whose cells are numbers without saying so.
+    """
     head = "".join(f"<th>{html.escape(name)}" for name in header)
     body = "\n".join(f"<tr>{''.join(row)}" for row in rows)
-    return f"<table><thead><tr>{head}</thead>\n<tbody>\n{body}\n</tbody></table>"
+    kind = f' class="{numeric}"' if numeric else ""
+    return f"<table{kind}><thead><tr>{head}</thead>\n<tbody>\n{body}\n</tbody></table>"
 
 
 def text(value: object) -> str:
@@ -114,7 +126,12 @@ def text(value: object) -> str:
 
 def number(value: float, suffix: str = "") -> str:
     """A cell with a number of at most four significant digits; NaN is a dash."""
-    return "<td class=n>–" if pd.isna(value) else f"<td class=n>{value:.4g}{suffix}"
+    return f"<td class=n>{digits(value)}{'' if pd.isna(value) else suffix}"
+
+
+def digits(value: float) -> str:
+    """A number of at most four significant digits; NaN is a dash."""
+    return "–" if pd.isna(value) else f"{value:.4g}"
 
 
 def interval(row: pd.Series) -> str:
@@ -134,10 +151,14 @@ def plain_table(table: pd.DataFrame) -> str:
         for column in table
     ]
     rows = (
-        [number(v) if is_number else text(v) for v, is_number in zip(row, numeric, strict=True)]
+        [
+            f"<td>{digits(v)}" if is_number else text(v)
+            for v, is_number in zip(row, numeric, strict=True)
+        ]
         for row in table.itertuples(index=False)
     )
-    return sortable(list(table.columns), rows)
+    classes = " ".join(f"n{k}" for k, is_number in enumerate(numeric, 1) if is_number)
+    return sortable(list(table.columns), rows, classes)
 
 
 def wide_table(table: pd.DataFrame, keys: Sequence[str], metrics: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """One look for all figures: colours, names, sizes, and files that come out the same every time."""
 
+import re
 import textwrap
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -233,6 +234,15 @@ def fit_notes(figure: Figure) -> None:
         note.set_text("\n".join(lines))
 
 
+def compact(svg: str) -> str:
+    """An SVG with coordinates in hundredths of a point, not millionths, and without indentation."""
+
+    def rounded(coordinates: re.Match) -> str:
+        return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", coordinates[0])
+
+    return re.sub(r'(?<= [dxy]=")[^"]+', rounded, re.sub(r"\n +", "\n", svg))
+
+
 def save(figure: Figure, folder: Path | str, name: str) -> list[Path]:
     """Write a figure as SVG, PNG and PDF, the same bytes each time, and close it."""
     stamps = {
@@ -249,6 +259,8 @@ def save(figure: Figure, folder: Path | str, name: str) -> list[Path]:
         path = Path(folder) / f"{name}.{kind}"
         with replacing(path) as scratch:
             figure.savefig(scratch, format=kind, dpi=200, metadata=stamps[kind])
+            if kind == "svg":  # pages and the report hold it whole
+                scratch.write_text(compact(scratch.read_text()))
         paths.append(path)
     plt.close(figure)
     return paths
