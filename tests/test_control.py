@@ -53,7 +53,7 @@ def test_the_hubble_pairs_are_planned_on_stand_ins(folder, tmp_path):  # noqa: F
     assert counts["unlearn"] == str(len(config["unlearners"]))
     for name in ("1b-perturbed", "1b-standard"):
         assert f'"folder": "hubble/{name}"' in done.stdout
-    [command] = re.findall(r"command: (python \S*measure_original.py.*)", done.stdout)
+    [command] = re.findall(r"(python \S*measure_original.py.*)", done.stdout)
     assert "--control results/hubble/controls/hubble_1b" in command
 
 
