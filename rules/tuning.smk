@@ -31,17 +31,15 @@ rule tune_unlearner:
         attempt=attempt_of,
     params:
         script=script("tune_unlearner.py"),
-        launcher=launcher,
-        gpus=lambda wildcards, resources: min(1, resources.gpu),  # of each process
         settings=tuning_settings,
         work=f"{RESULTS}/.work/tune_unlearner/{{model}}/{{unlearner}}",
     shell:
         tried(
-            "{params.launcher} {params.script} --model {input.model} --name {wildcards.model}"
+            LAUNCHER + " {params.script} --model {input.model} --name {wildcards.model}"
             " --sequences {input.sequences} --background {input.corpus}/background.npy"
             " --thresholds {input.thresholds} --settings {params.settings:q}"
             " --work {params.work} --output {output}"
-            " --gpus {params.gpus} --threads {threads} > {log} 2>&1"
+            " --gpus $(({resources.gpu} > 0)) --threads {threads} > {log} 2>&1"
         )
 
 

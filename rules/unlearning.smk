@@ -5,7 +5,7 @@ rule unlearn:
     input:
         code=lambda wildcards: code("unlearn.py", methods_of(wildcards)),
         model=f"{HOME}/models/{{model}}",
-        sequences=f"{HOME}/sequences.parquet",
+        # (sequences.parquet is made together with it)
         corpus=f"{HOME}/corpus",
         forget_sets=f"{HOME}/forget_sets.parquet",
         thresholds=f"{HOME}/original/{{model}}/thresholds.csv",
@@ -31,19 +31,18 @@ rule unlearn:
         attempt=attempt_of,
     params:
         script=script("unlearn.py"),
-        launcher=launcher,
-        gpus=lambda wildcards, resources: min(1, resources.gpu),  # of each process
         settings=unlearning_settings,
         tuned=tuned_option if TUNED else "",
-        work=f"{HOME}/.work/unlearn/{{model}}/{{batch}}",
+        home=HOME,
     shell:
         tried(
-            "{params.launcher} {params.script} --model {input.model} --name {wildcards.model}"
-            " --sequences {input.sequences} --forget-sets {input.forget_sets}"
+            LAUNCHER + " {params.script} --model {input.model} --name {wildcards.model}"
+            " --sequences {params.home}/sequences.parquet --forget-sets {input.forget_sets}"
             " --background {input.corpus}/background.npy --thresholds {input.thresholds}"
-            " --settings {params.settings:q} {params.tuned} --work {params.work}"
+            " --settings {params.settings:q} {params.tuned}"
+            " --work {params.home}/.work/unlearn/{wildcards.model}/{wildcards.batch}"
             " --checkpoints {output.checkpoints} --history {output.history} --runs {output.runs}"
-            " --gpus {params.gpus} --threads {threads} > {log} 2>&1"
+            " --gpus $(({resources.gpu} > 0)) --threads {threads} > {log} 2>&1"
         )
 
 
@@ -51,9 +50,6 @@ rule measure_unlearned:
     input:
         code=code("measure_unlearned.py", beside=ENGINE),
         checkpoints=f"{HOME}/unlearned/{{model}}/{{batch}}/checkpoints",
-        sequences=f"{HOME}/sequences.parquet",
-        corpus=f"{HOME}/corpus",
-        forget_sets=f"{HOME}/forget_sets.parquet",
     output:
         scores=f"{HOME}/unlearned/{{model}}/{{batch}}/scores.parquet",
         utility=f"{HOME}/unlearned/{{model}}/{{batch}}/utility.parquet",
@@ -74,15 +70,17 @@ rule measure_unlearned:
     params:
         script=script("measure_unlearned.py"),
         settings=lambda wildcards: as_json(**CONFIG["measurement"], cells=BATCHES[wildcards.batch]),
-        # made before the checkpoints were: a further input of thousands of jobs would cost planning
-        tokenizer=f"{HOME}/models/{{model}}",
-        work=f"{HOME}/.work/measure_unlearned/{{model}}/{{batch}}",
+        # what is read of it made the checkpoints, and makes them anew: as further inputs of
+        # thousands of jobs those files would cost planning
+        home=HOME,
     shell:
         tried(
             "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
-            " --tokenizer {params.tokenizer} --sequences {input.sequences}"
-            " --forget-sets {input.forget_sets} --tasks {input.corpus}/tasks"
-            " --settings {params.settings:q} --work {params.work}"
+            " --tokenizer {params.home}/models/{wildcards.model}"
+            " --sequences {params.home}/sequences.parquet"
+            " --forget-sets {params.home}/forget_sets.parquet --tasks {params.home}/corpus/tasks"
+            " --settings {params.settings:q}"
+            " --work {params.home}/.work/measure_unlearned/{wildcards.model}/{wildcards.batch}"
             " --scores {output.scores} --utility {output.utility}"
             " --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
         )
@@ -92,8 +90,6 @@ rule attack_unlearned:
     input:
         code=code("attack_unlearned.py", attacks.modules(MODEL_ATTACKS)),
         checkpoints=f"{HOME}/unlearned/{{model}}/{{batch}}/checkpoints",
-        sequences=f"{HOME}/sequences.parquet",
-        forget_sets=f"{HOME}/forget_sets.parquet",
     output:
         f"{HOME}/unlearned/{{model}}/{{batch}}/attack_values.parquet",
     log:
@@ -115,17 +111,17 @@ rule attack_unlearned:
         settings=lambda wildcards: as_json(
             **target_settings(wildcards), cells=BATCHES[wildcards.batch]
         ),
-        # made before the checkpoints were: a further input of thousands of jobs would cost planning
-        tokenizer=f"{HOME}/models/{{model}}",
+        home=HOME,  # as for measuring
         control=control_option,
-        background=f"{HOME}/corpus/background.npy",
-        work=f"{HOME}/.work/attack_unlearned/{{model}}/{{batch}}",
     shell:
         tried(
             "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
-            " --tokenizer {params.tokenizer} --sequences {input.sequences}"
-            " --forget-sets {input.forget_sets} --background {params.background} {params.control}"
-            " --settings {params.settings:q} --work {params.work}"
+            " --tokenizer {params.home}/models/{wildcards.model}"
+            " --sequences {params.home}/sequences.parquet"
+            " --forget-sets {params.home}/forget_sets.parquet"
+            " --background {params.home}/corpus/background.npy {params.control}"
+            " --settings {params.settings:q}"
+            " --work {params.home}/.work/attack_unlearned/{wildcards.model}/{wildcards.batch}"
             " --output {output} --gpus {resources.gpu} --threads {threads} > {log} 2>&1"
         )
 
@@ -138,8 +134,9 @@ rule collect:
         # one table stands for all of its job and of the jobs before it: thousands of jobs are then
         # planned in less time and memory
         original=of_all("original/{model}/scores.parquet", model=MODELS),
-        scores=of_all("unlearned/{job}/scores.parquet", job=UNLEARNED),
-        values=(
+        # (named by functions: of a list, rule and job would hold a copy each)
+        scores=lambda wildcards: of_all("unlearned/{job}/scores.parquet", job=UNLEARNED),
+        values=lambda wildcards: (
             of_all("original/{model}/attack_values.parquet", model=MODELS)
             + of_all("unlearned/{job}/attack_values.parquet", job=UNLEARNED)
             if MODEL_ATTACKS

@@ -130,8 +130,15 @@ def test_a_model_over_two_gpus_is_started_by_torchrun(tmp_path):
         arguments = ("--configfile", "two.yaml", "--resources", f"gpu={granted}")
         done = snakemake(folder, "-n", "--printshellcmds", *arguments)
         assert done.returncode == 0, done.stdout
-        found = re.findall(r"; ([^;]*) scripts/unlearn.py --model", done.stdout)
-        assert set(found) == expected
+        found = re.findall(r"fi; (\$\(.*) scripts/unlearn.py --model", done.stdout)
+        # the shell is what chooses
+        started = {
+            subprocess.check_output(["bash", "-c", f"echo {start}"], text=True).strip()
+            for start in set(found)
+        }
+        assert started == expected
+        gpus = set(re.findall(r"--history .* --gpus (\S+ > \S+) --threads", done.stdout))
+        assert gpus == {f"$(({granted} > 0))"}
 
 
 def test_a_shared_folder_is_made_once_and_anew_after_a_failure(once):
