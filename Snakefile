@@ -37,6 +37,7 @@ include: "rules/analysis.smk"
 
 onstart:
     hold_folder()
+    forget_tries()
 
 
 onerror:

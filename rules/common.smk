@@ -188,23 +188,23 @@ def retries(count):
     return count if workflow.is_main_process else 0
 
 
-def attempt_of(wildcards, attempt):
-    """Which try of a job this is, from 1."""
-    return attempt
-
-
 def tried(command):
     """A command that is tried again, unless a wrong input has ended it: more memory mends none.
 
     The engine looks at no exit code and removes the log before it tries again, so the log is put
-    aside, and the second try ends with it at once. `attempt_of` stands among the job's resources.
+    aside, and the second try ends with it at once.
     """
-    first = "if [ {resources.attempt} = 1 ]; then rm -f {log}.wrong; fi; "
     again = "if [ -e {log}.wrong ]; then mv {log}.wrong {log}; exit 2; fi; "
     # a bar of progress may stand before the line
     wrong = "tr '\\r' '\\n' < {log} | grep '^error: ' > /dev/null"
     aside = f" || {{{{ code=$?; if {wrong}; then cp {{log}} {{log}}.wrong; fi; exit $code; }}}}"
-    return first + again + command + aside
+    return again + command + aside
+
+
+def forget_tries():
+    """Remove what `tried` has put aside in a run that was killed: its inputs may be mended by now."""
+    for path in Path(LOGS).rglob("*.wrong"):
+        path.unlink()
 
 
 def grown(amount):

@@ -63,7 +63,6 @@ rule pretrain:
         gpu=1,
         mem_mb=memory_of,
         runtime=minutes_of,
-        attempt=attempt_of,
     params:
         script=script("pretrain.py"),
         settings=lambda wildcards: as_json(**CONFIG["models"][wildcards.model]["pretraining"]),
@@ -109,7 +108,6 @@ rule measure_original:
         gpu=1,
         mem_mb=memory_of,
         runtime=minutes_of,
-        attempt=attempt_of,
     params:
         script=script("measure_original.py"),
         control=control_option,
@@ -150,7 +148,6 @@ rule attack_original:
         gpu=1,
         mem_mb=memory_of,
         runtime=minutes_of,
-        attempt=attempt_of,
     params:
         script=script("attack_original.py"),
         control=control_option,

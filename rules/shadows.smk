@@ -81,7 +81,6 @@ rule unlearn_shadow:
         gpu=1,
         mem_mb=memory_of,
         runtime=minutes_of,
-        attempt=attempt_of,
     params:
         script=script("unlearn_shadow.py"),
         settings=lambda wildcards: as_json(

@@ -28,7 +28,6 @@ rule tune_unlearner:
         gpu=lambda wildcards: CONFIG["models"][wildcards.model]["gpus"],
         mem_mb=memory_of,
         runtime=minutes_of,
-        attempt=attempt_of,
     params:
         script=script("tune_unlearner.py"),
         settings=tuning_settings,

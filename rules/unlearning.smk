@@ -4,9 +4,8 @@
 rule unlearn:
     input:
         code=lambda wildcards: code("unlearn.py", methods_of(wildcards)),
-        model=f"{HOME}/models/{{model}}",
-        # (sequences.parquet is made together with it)
-        corpus=f"{HOME}/corpus",
+        # model, sequences and corpus made these, and make them anew: as further inputs of thousands
+        # of jobs they would cost planning
         forget_sets=f"{HOME}/forget_sets.parquet",
         thresholds=f"{HOME}/original/{{model}}/thresholds.csv",
         # where no label is tuned, thousands of jobs are spared the question
@@ -28,7 +27,6 @@ rule unlearn:
         gpu=lambda wildcards: CONFIG["models"][wildcards.model]["gpus"],
         mem_mb=memory_of,
         runtime=minutes_of,
-        attempt=attempt_of,
     params:
         script=script("unlearn.py"),
         settings=unlearning_settings,
@@ -36,9 +34,9 @@ rule unlearn:
         home=HOME,
     shell:
         tried(
-            LAUNCHER + " {params.script} --model {input.model} --name {wildcards.model}"
+            LAUNCHER + " {params.script} --model {params.home}/models/{wildcards.model} --name {wildcards.model}"
             " --sequences {params.home}/sequences.parquet --forget-sets {input.forget_sets}"
-            " --background {input.corpus}/background.npy --thresholds {input.thresholds}"
+            " --background {params.home}/corpus/background.npy --thresholds {input.thresholds}"
             " --settings {params.settings:q} {params.tuned}"
             " --work {params.home}/.work/unlearn/{wildcards.model}/{wildcards.batch}"
             " --checkpoints {output.checkpoints} --history {output.history} --runs {output.runs}"
@@ -66,13 +64,10 @@ rule measure_unlearned:
         gpu=1,
         mem_mb=memory_of,
         runtime=minutes_of,
-        attempt=attempt_of,
     params:
         script=script("measure_unlearned.py"),
         settings=lambda wildcards: as_json(**CONFIG["measurement"], cells=BATCHES[wildcards.batch]),
-        # what is read of it made the checkpoints, and makes them anew: as further inputs of
-        # thousands of jobs those files would cost planning
-        home=HOME,
+        home=HOME,  # what is read of it made the checkpoints
     shell:
         tried(
             "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
@@ -105,13 +100,12 @@ rule attack_unlearned:
         gpu=1,
         mem_mb=memory_of,
         runtime=minutes_of,
-        attempt=attempt_of,
     params:
         script=script("attack_unlearned.py"),
         settings=lambda wildcards: as_json(
             **target_settings(wildcards), cells=BATCHES[wildcards.batch]
         ),
-        home=HOME,  # as for measuring
+        home=HOME,  # what is read of it made the checkpoints
         control=control_option,
     shell:
         tried(
