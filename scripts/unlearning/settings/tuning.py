@@ -28,8 +28,8 @@ class TuningSettings:
     """One draw from the planted pool each; none of `forget_sets.seeds`, which are reported."""
 
     models: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
-    """Models to tune on; null is all. Rates are relative, so that what small models choose can
-    stand for large ones, on which tuning costs most."""
+    """Models to tune on; null is all. Rates are relative, so that what small models choose can be
+    tried on large ones, on which tuning costs most; it need not hold there."""
 
     max_rise: float = Field(default=0.1, gt=0)
     """Largest acceptable rise of the loss of ordinary text, nats per token."""
