@@ -277,10 +277,17 @@ def larger_first(wildcards):
     return MODELS.index(wildcards.model)
 
 
-def methods_of(wildcards):
-    """Library files of the unlearners in a batch: an edited one reruns its own jobs only."""
-    labels = {label for _, label, _ in BATCHES[wildcards.batch]}
+def methods_of(labels):
+    """Library files of some unlearners: an edited one reruns its own jobs only."""
     return unlearners.modules(CONFIG["unlearners"][label]["method"] for label in labels)
+
+
+# listed here and not while jobs are planned: the engine looks into a folder once, and what is written
+# there later is missing to it
+UNLEARN_CODE = {
+    batch: code("unlearn.py", methods_of({label for _, label, _ in cells}))
+    for batch, cells in BATCHES.items()
+}
 
 
 # attacks of the suite that work on models; the others work on scores, in the analysis

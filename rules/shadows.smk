@@ -56,10 +56,7 @@ use rule pretrain as train_shadow with:
 
 rule unlearn_shadow:
     input:
-        code=code(
-            "unlearn_shadow.py",
-            unlearners.modules(block["method"] for block in CONFIG["unlearners"].values()),
-        ),
+        code=code("unlearn_shadow.py", methods_of(CONFIG["unlearners"])),
         model=f"{HOME}/shadows/{{model}}/{{shadow}}/model",
         sequences=f"{HOME}/sequences.parquet",
         design=f"{HOME}/shadows/design.parquet",

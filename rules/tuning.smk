@@ -1,12 +1,11 @@
 """Tuning: every method's settings chosen by one rule, on forget sets that are never reported."""
 
+TUNE_CODE = {label: code("tune_unlearner.py", methods_of([label])) for label in GRIDS}
+
 
 rule tune_unlearner:
     input:
-        code=lambda wildcards: code(
-            "tune_unlearner.py",
-            unlearners.modules([CONFIG["unlearners"][wildcards.unlearner]["method"]]),
-        ),
+        code=lambda wildcards: TUNE_CODE[wildcards.unlearner],
         model=f"{TUNING_HOME}/models/{{model}}",
         sequences=f"{TUNING_HOME}/sequences.parquet",
         corpus=f"{TUNING_HOME}/corpus",

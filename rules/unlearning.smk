@@ -3,7 +3,7 @@
 
 rule unlearn:
     input:
-        code=lambda wildcards: code("unlearn.py", methods_of(wildcards)),
+        code=lambda wildcards: UNLEARN_CODE[wildcards.batch],
         # model, sequences and corpus made these, and make them anew: as further inputs of thousands
         # of jobs they would cost planning
         forget_sets=f"{HOME}/forget_sets.parquet",
@@ -34,7 +34,8 @@ rule unlearn:
         home=HOME,
     shell:
         tried(
-            LAUNCHER + " {params.script} --model {params.home}/models/{wildcards.model} --name {wildcards.model}"
+            LAUNCHER
+            + " {params.script} --model {params.home}/models/{wildcards.model} --name {wildcards.model}"
             " --sequences {params.home}/sequences.parquet --forget-sets {input.forget_sets}"
             " --background {params.home}/corpus/background.npy --thresholds {input.thresholds}"
             " --settings {params.settings:q} {params.tuned}"

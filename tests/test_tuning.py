@@ -285,6 +285,15 @@ def test_where_nothing_is_tuned_the_plan_is_as_if_there_were_no_grids(tmp_path):
     assert "--tuned" not in with_grids
 
 
+def test_files_of_several_grids_can_be_asked_for_at_once(tmp_path):
+    """In a folder that nothing was planned in: what jobs wait for must be there by then."""
+    folder = copy_project(tmp_path)
+    (folder / "tuned.yaml").write_text(yaml.safe_dump(config()))
+    targets = [f"results/smoke/tuning/tiny/{label}.parquet" for label in GRIDS]
+    done = snakemake(folder, *targets, "-n", "--configfile", "tuned.yaml")
+    assert done.returncode == 0, done.stdout
+
+
 def test_a_target_of_its_own_tunes_all_grids(tmp_path):
     folder, made = copy_project(tmp_path), config()
     made["unlearners"]["ta"].pop("settings")
