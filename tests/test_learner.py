@@ -214,6 +214,34 @@ def test_half_precision_points_the_same_way(monkeypatch, name, precision, micro_
     assert torch.cosine_similarity(half, full, dim=0) > 0.98
 
 
+@pytest.mark.parametrize("micro_batch", [2, 100])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_term_can_be_taken_where_a_step_on_other_rows_would_lead(monkeypatch, name, micro_batch):
+    ours, moved, here = model_of(name), model_of(name), model_of(name)
+    start = [p.detach().clone() for p in ours.parameters()]
+    relearned, forget, keep = rows_of(2, 3), rows_of(0), rows_of(1, 3)
+    moved(relearned, labels=relearned).loss.backward()
+    learner = Learner(ours, 1e-3, micro_batch)
+    with learner.descended(relearned, 0.01):
+        for parameter, old, other in zip(ours.parameters(), start, moved.parameters(), strict=True):
+            sure = other.grad.abs() > 1e-5  # one near zero may have either sign
+            wanted = old - 0.01 * other.grad.sign()
+            torch.testing.assert_close(parameter[sure], wanted[sure], rtol=0, atol=1e-6)
+        moved.load_state_dict(ours.state_dict())
+        learner.add((Reading(forget, LOCAL), sequence_level))
+    assert all(torch.equal(p, s) for p, s in zip(ours.parameters(), start, strict=True))
+    seen = []
+    monkeypatch.setattr(
+        torch.optim.Adam, "step", lambda *_: seen.extend(p.grad.clone() for p in ours.parameters())
+    )
+    learner.step((Reading(keep), lambda views: views.log_p.mean()))
+    moved.zero_grad()
+    sequence_level(plain_views(moved, forget)).backward()
+    plain_views(here, keep).log_p.mean().backward()
+    for found, there, at_home in zip(seen, moved.parameters(), here.parameters(), strict=True):
+        torch.testing.assert_close(found, there.grad + at_home.grad, rtol=1e-3, atol=1e-4)
+
+
 def weights_after(model, micro_batch: int = 2, **options) -> list[Tensor]:
     learner = Learner(model, 1e-3, micro_batch, **options)
     reference = learner.remember(rows_of(1))

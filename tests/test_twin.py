@@ -1,5 +1,6 @@
 """Twin: the pairing of sequences, the objective against slow loops, what a run makes of a model."""
 
+import copy
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -326,6 +327,24 @@ def test_sequences_of_several_lengths_come_to_the_level_of_unseen_ones():
     left = np.mean([losses(model, row[None])[0] for row in asked.unseen.rows])
     left -= np.mean([losses(model, row[None])[0] for row in asked.forget.rows])
     assert abs(left) < 0.15 * gap
+
+
+def test_what_resists_relearning_comes_back_less():
+    def returned(resist: float) -> float:
+        asked = request(forget=8, unseen=40)
+        model = memorized(asked)
+        run(model, asked, steps=80, rate=2.0, anchor=200.0, dual=0.5, resist=resist)
+        falls = []
+        for half, rest in ((slice(0, 4), slice(4, 8)), (slice(4, 8), slice(0, 4))):
+            relearned = copy.deepcopy(model)
+            before = losses(relearned, asked.forget[rest]).mean()
+            learner = Learner(relearned, 5e-3, 8)
+            for _ in range(3):
+                learner.descend(asked.forget[half])
+            falls.append(before - losses(relearned, asked.forget[rest]).mean())
+        return float(np.mean(falls))
+
+    assert returned(3.0) < returned(0.0) - 0.05
 
 
 # --- a run --------------------------------------------------------------------------------------

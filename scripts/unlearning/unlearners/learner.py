@@ -1,8 +1,8 @@
 """What an unlearner may do to a model: read it, step on a loss, get its weights, set them."""
 
 import copy
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
@@ -106,6 +106,10 @@ class Learner:
         self._step(rows, direction=1.0)
 
     def _step(self, rows: TokenRows, direction: float) -> None:
+        self._add_loss(rows, direction)
+        self._finish()
+
+    def _add_loss(self, rows: TokenRows, direction: float) -> None:
         groups = [tokens for _, tokens in by_length(rows)]
         predicted = sum(tokens[:, 1:].numel() for tokens in groups)
         processes, rank = sharding.processes(), sharding.rank()
@@ -119,7 +123,6 @@ class Learner:
             weight = direction * processes / predicted if len(mine) else 0.0
             add = self._add_sliced if self._sliced else self._add_whole
             add(share, weight)
-        self._finish()
 
     def _finish(self) -> None:
         """What every step adds, and the optimizer step."""
@@ -157,8 +160,33 @@ class Learner:
         Args:
             terms: pairs of a reading and an objective; a term without slopes adds nothing.
         """
-        self._add_terms(terms)
+        self.add(*terms)
         self._finish()
+
+    def add(self, *terms: Term) -> None:
+        """What the next step lowers besides its own terms, taken at the weights as they are now."""
+        self._add_terms(terms)
+
+    @contextmanager
+    def descended(self, rows: TokenRows, distance: float) -> Iterator[None]:
+        """The weights as a first step of Adam on `rows` would leave them, for as long as it lasts.
+
+        Each is moved by `distance` against the sign of the loss's gradient, and put back after; the
+        gradients of terms that are added in between stay. To be entered before any are.
+
+        Args:
+            rows: N sequences of any length.
+            distance: of each weight.
+        """
+        kept = self.weights()
+        self._add_loss(rows, direction=1.0)
+        with torch.no_grad():
+            for parameter in self._parameters:
+                if parameter.grad is not None:
+                    shard_of(parameter).sub_(distance * shard_of(parameter.grad).sign())
+        self._optimizer.zero_grad(set_to_none=True)
+        yield
+        self.assign(kept)
 
     def _add_terms(self, terms: Iterable[Term]) -> None:
         self.model.train(self._checkpointing)

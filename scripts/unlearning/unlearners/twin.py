@@ -28,6 +28,11 @@ forgotten sequence x is given a twin u(x), and one step lowers
   held moves less than other unseen text does, and would set a level that nobody else keeps. So the
   level is that of all unseen sequences at the start, and moves with the twins, which nothing holds.
 
+What was only hidden comes back when a part of the set is trained on again. With `resist` every
+other step lowers the same objective at weights moved as a relearner of half of the set would move
+them (first order: the move is taken as a constant), as sharpness-aware unlearning does against the
+forget loss's own gradient (Fan et al. 2025, arXiv 2502.05374).
+
 Sums over the set, not means: the pull on a sequence does not depend on how many are forgotten.
 
 Sequences of several lengths go length by length; a twin is an unseen sequence that is at least as
@@ -100,6 +105,10 @@ class Settings:
     """Rate of the multiplier: what a gap of one nat a token adds to it in a step. With 0 there is
     none."""
 
+    resist: float = Field(default=0.0, ge=0)
+    """Against relearning: every other step matches the scores of a model that has taken up a half
+    of the set again, each weight moved by so many times `unlearning.learning_rate`. 0: never."""
+
 
 def unlearn(
     learner: Learner, request: Request, settings: Settings
@@ -119,11 +128,18 @@ def unlearn(
     weight = settings.anchor / settings.positions
     share = settings.positions / (settings.kept_rows + settings.unseen_rows)
     peak = settings.rate * learner.learning_rate
+    distance = settings.resist * learner.learning_rate
     yield "before"
     for step in range(settings.steps):
         if step % REFRESH == 0:
             match.measure(learner)
-        terms = match.terms()
+        terms = []
+        if distance and step % 2:
+            some = generator.permutation(len(request.forget))[: math.ceil(len(request.forget) / 2)]
+            with learner.descended(request.forget[some], distance):
+                learner.add(*match.terms(moves=False))
+        else:
+            terms += match.terms()
         for text, count in kept:
             for reading in text.draw(generator, count, round(share * count)):
                 terms.append((reading, lambda views: weight * views.divergence.sum()))
@@ -305,21 +321,21 @@ class Match:
         for pairs in self.pairs:
             pairs.level = level + pairs.shift
 
-    def terms(self) -> list[Term]:
-        """What a step lowers, length by length."""
+    def terms(self, moves: bool = True) -> list[Term]:
+        """What a step lowers, length by length; `moves`: as in `objective`."""
         from unlearning.unlearners.readings import Reading
 
-        return [(Reading(pairs.rows, VIEWS), self.objective(pairs)) for pairs in self.pairs]
+        return [(Reading(pairs.rows, VIEWS), self.objective(pairs, moves)) for pairs in self.pairs]
 
-    def objective(self, pairs: Pairs) -> Objective:
-        """The objective on the sequences of one length; each call moves the multiplier."""
-        return partial(self._objective, pairs)
+    def objective(self, pairs: Pairs, moves: bool = True) -> Objective:
+        """The objective on the sequences of one length; calls move the multiplier if it `moves`."""
+        return partial(self._objective, pairs, moves)
 
-    def _objective(self, pairs: Pairs, views: Views) -> Tensor:
+    def _objective(self, pairs: Pairs, moves: bool, views: Views) -> Tensor:
         gap = (views.log_p.mean(dim=1) - pairs.level).sum()
         mean = float(gap.detach()) / len(views.log_p)
         within = min(max(mean, -LARGEST_GAP), LARGEST_GAP)
-        self.multiplier += self._dual * self._share(pairs) * within
+        self.multiplier += moves * self._dual * self._share(pairs) * within
         scores = scores_of(views)
         key = scores.detach().clone()
         key[:BY_EASE] = (key[:BY_EASE] + pairs.ease) / 2
