@@ -7,6 +7,7 @@ from matplotlib.patches import Rectangle
 
 from unlearning.analysis.strictest import shown
 from unlearning.figures.style import BY_CONSTRUCTION, FigureJob, empty, grid, methods_in, palette
+from unlearning.statistics import above
 
 
 def solution_space(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
@@ -92,8 +93,11 @@ def _words(row: pd.Series, cell: pd.DataFrame, seconds: pd.Series, settings: Fig
     else:
         sure = ("sure" if row["sure_none"] else "not sure") + n
     dagger = "†" if row["by_construction"] else ""
+    none = "none is safe"
+    if above(row["floor"], settings.max_attack):
+        none += " (nor would the floor be)"
     return [
-        settings.name(row["winner"]) if row["winner"] else "none is safe",
+        settings.name(row["winner"]) if row["winner"] else none,
         *(place(rank) for rank in cell.index[:2]),
         f"of 1.: outliers {row['outliers']:.2f}{dagger}, attack {row['attack']:.2f}"
         + ("" if np.isnan(row["floor"]) else f" (floor {row['floor']:.2f})"),
