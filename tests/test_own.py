@@ -843,6 +843,17 @@ def test_provenance_names_the_files(project, folder):
 
 
 @pytest.mark.slow
+def test_log_and_audit_say_how_texts_begin_and_what_the_band_is_worth(project):
+    document = json.loads((project / "results/custom/audit.json").read_text())
+    assert (document["bos"], document["begun"]) == ("auto", False)
+    [model] = document["models"]
+    assert model["about_band"].startswith("20 unseen sequences set the band: too few")
+    log = (project / "logs/custom/measure_original/mine.log").read_text()
+    assert f"thresholds: {model['about_band']}" in log
+    assert model["about_band"] in (project / "results/custom/audit.html").read_text()
+
+
+@pytest.mark.slow
 def test_provenance_names_the_model_by_its_contents(project):
     recorded = json.loads((project / "results/custom/provenance.json").read_text())["models"]
     weights = (project / "model/model.safetensors").read_bytes()
