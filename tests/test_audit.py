@@ -15,6 +15,7 @@ from unlearning.analysis.audit import audit
 from unlearning.analysis.audit.comparability import comparability_of, form_auc
 from unlearning.analysis.audit.document import audit_json, audit_schema
 from unlearning.analysis.audit.job import AuditJob
+from unlearning.analysis.audit.methods import OUTCOMES
 from unlearning.analysis.audit.page import audit_page
 from unlearning.analysis.audit.results import Results
 from unlearning.analysis.audit.sequences import judge, knowledge, standing_out
@@ -24,6 +25,7 @@ from unlearning.analysis.solution_space import candidates
 from unlearning.attacks.membership import attack_all
 from unlearning.memorization.forgetting import Band
 from unlearning.settings.analysis import AttackSettings, SolutionSettings
+from unlearning.unlearners.driver import Outcome
 
 RULE = SolutionSettings(utility_metric="nats_per_token")
 METHODS = {
@@ -223,6 +225,19 @@ def test_methods_are_judged_by_the_limits_and_sequence_by_sequence():
     assert failed <= 3
     assert len(model.sequences) == model.list_size == 12
     assert sum(s.before.verdict in ("knows", "recites") for s in model.sequences) >= 8
+
+
+def test_every_way_a_run_can_end_has_words():
+    results = results_of(control=False)
+    job = AuditJob(run="r", rule=RULE, origins={"mine": "x"})
+    stated = Outcome.__doc__.partition("status:")[2].partition("\n        phases:")[0]
+    ends = re.findall(r'"(\w+)"', stated)
+    assert {"stopped", "finished", "cap", "diverged"} <= set(ends)
+    for status in ends:
+        results.tables["runs"].loc[results.tables["runs"]["unlearner"] == "sga", "status"] = status
+        [model] = audit(results, job, {"mine": {}}, PROVENANCE, "d").models
+        [sga] = [method for method in model.methods if method.label == "sga"]
+        assert sga.outcome.startswith(OUTCOMES[status])
 
 
 def test_none_is_safe_is_said_unmistakably():

@@ -13,6 +13,7 @@ from unlearning.settings.analysis import SolutionSettings
 
 OUTCOMES = {
     "stopped": "reached its stop rule",
+    "finished": "came to its own end",
     "met_at_start": "had nothing to do: the stop rule was met at the start,",
     "cap": "did NOT reach its stop rule; it was ended",
     "diverged": "broke the model (no finite numbers)",

@@ -17,18 +17,19 @@ from unlearning.analysis.pages import document, sortable, text
 from unlearning.names import method_name
 
 STYLE = """
-body { max-width: 62em; } h1 { margin: 0; } h2 { margin: 1.1em 0 .3em; font-size: 1.15em; }
+body { max-width: 70em; } h1 { margin: 0; } h2 { margin: 1.1em 0 .3em; font-size: 1.15em; }
 p { margin: .4em 0; } table { margin: .4em 0; } ul { margin: .3em 0; }
 .alarm, .fine, .open { padding: .6em 1em; margin: .5em 0; max-width: none; border-left: 5px solid; }
 .alarm { background: #fdecea; border-color: #b3261e; } .alarm b, td.fail { color: #b3261e; }
 .fine { background: #e9f5ec; border-color: #1b7f3b; } td.pass { color: #1b7f3b; }
-td:first-child, td.pass, td.fail { white-space: nowrap; }
+td:first-child, td.pass, td.fail, .sequences td { white-space: nowrap; }
 .open { background: #fff6e0; border-color: #b57a00; }
 .small { font-size: 12px; color: #444; overflow-wrap: anywhere; max-width: none; }
 @media print {
-  @page { margin: 12mm; } body { font-size: 10.5px; margin: 0; padding: 0; max-width: none; }
-  table { font-size: 9px; } th { position: static; } th, td { padding: .12em .4em; }
-  .small { font-size: 8.5px; } tr { break-inside: avoid; }
+  @page { margin: 12mm; } body { font-size: 10.5px; margin: 0; padding: 0; line-height: 1.35; }
+  body, p, li { max-width: none; } .alarm, .fine, .open { padding: .3em .8em; }
+  table { font-size: 9px; } th { position: static; } th, td { padding: .08em .4em; }
+  .small { font-size: 8.5px; margin: .2em 0; } tr { break-inside: avoid; }
 }
 """
 WORDS = """
@@ -168,7 +169,8 @@ def sequences_table(model: ModelAudit) -> str:
         f"Compared with {model.unseen} unseen sequences: their mean g is {model.threshold:.2f}, and"
         f" the band from {low:.2f} to {high:.2f} is where unseen ones lie. {model.about_band}."
     )
-    return f"<h2>Sequences</h2><p>{about}</p>" + sortable(head, rows)
+    table = f"<div class=sequences>{sortable(head, rows)}</div>"
+    return f"<h2>Sequences</h2><p>{about}</p>" + table
 
 
 KINDS = {"alike": "fine", "different": "alarm", "not decided": "open"}
