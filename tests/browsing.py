@@ -91,3 +91,20 @@ class Browser:
         assert found, done.stderr[-2000:]
         console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
         return Seen(**json.loads(html.unescape(found[1])), console=console, requests=requests)
+
+    def sheets(self, page: str) -> int:
+        """How many sheets a page given as text prints on."""
+        source, printed = self.folder / "page.html", self.folder / "page.pdf"
+        source.write_text(page, encoding="utf-8")
+        done = subprocess.run(
+            [
+                self.program(), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+                f"--user-data-dir={self.folder / 'profile'}", f"--print-to-pdf={printed}",
+                source.as_uri(),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )  # fmt: skip
+        assert printed.is_file(), done.stderr[-2000:]
+        return len(re.findall(rb"/Type /Page\b(?!s)", printed.read_bytes()))

@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 
 import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
 
+from browsing import Browser
 from running import ROOT
 from synthetic_results import Effect, Shape, make
 from unlearning.analysis.attack_effects import effects, scored
@@ -313,6 +315,18 @@ def test_a_band_of_few_unseen_sequences_says_what_it_is_worth():
     page = audit_page(made(unseen=60))
     assert few.about_band in page
     assert "limits of prediction" in page
+
+
+@pytest.mark.skipif(Browser.program() is None, reason="no Chromium: install the package chromium")
+def test_a_list_of_32_prints_on_two_sheets(tmp_path):
+    document = made(control=False, bos="auto")
+    [model] = document.models
+    [way, *_] = [method for method in model.methods if method.outcome.startswith("reached")]
+    sequences = (model.sequences * 3)[:32]
+    files = {name: PROVENANCE["files"]["forget"] for name in ("forget", "unseen", "background")}
+    longer = replace(model, methods=(way,) * 4, sequences=sequences, attacks=model.attacks * 3)
+    page = audit_page(replace(document, files=files, models=(longer,)))
+    assert Browser(tmp_path).sheets(page) == 2
 
 
 def test_the_page_has_ids_and_digests_and_no_tokens():
