@@ -222,12 +222,19 @@ def minutes_of(wildcards, attempt):
     return CONFIG["models"][wildcards.model]["minutes"] * attempt
 
 
-# what starts a script that can spread a model: a process for each GPU that was granted. The shell
-# looks at their number: a param that asks for it has the resources of each planned job worked out
-LAUNCHER = (
-    "$([ {resources.gpu} -gt 1 ]"
-    " && echo torchrun --standalone --nproc-per-node {resources.gpu} || echo python)"
-)
+def spread(command):
+    """A command of a script that can spread a model: a process for each GPU that was granted.
+
+    The shell looks at their number: a param that asks for it has the resources of each planned job
+    worked out.
+    """
+    several = "torchrun --standalone --nproc-per-node {resources.gpu}"
+    return f"$([ {{resources.gpu}} -gt 1 ] && echo {several} || echo python) {command}"
+
+
+def home_of(wildcards):
+    """The folder of a replicate. What is read of it made a job's inputs, and makes them anew."""
+    return sys.intern(HOME.format(**dict(wildcards.items())))
 
 
 def control_of(wildcards):

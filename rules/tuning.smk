@@ -33,11 +33,13 @@ rule tune_unlearner:
         work=f"{RESULTS}/.work/tune_unlearner/{{model}}/{{unlearner}}",
     shell:
         tried(
-            LAUNCHER + " {params.script} --model {input.model} --name {wildcards.model}"
-            " --sequences {input.sequences} --background {input.corpus}/background.npy"
-            " --thresholds {input.thresholds} --settings {params.settings:q}"
-            " --work {params.work} --output {output}"
-            " --gpus $(({resources.gpu} > 0)) --threads {threads} > {log} 2>&1"
+            spread(
+                "{params.script} --model {input.model} --name {wildcards.model}"
+                " --sequences {input.sequences} --background {input.corpus}/background.npy"
+                " --thresholds {input.thresholds} --settings {params.settings:q}"
+                " --work {params.work} --output {output}"
+                " --gpus $(({resources.gpu} > 0)) --threads {threads} > {log} 2>&1"
+            )
         )
 
 

@@ -31,17 +31,18 @@ rule unlearn:
         script=script("unlearn.py"),
         settings=unlearning_settings,
         tuned=tuned_option if TUNED else "",
-        home=HOME,
+        home=home_of,
     shell:
         tried(
-            LAUNCHER
-            + " {params.script} --model {params.home}/models/{wildcards.model} --name {wildcards.model}"
-            " --sequences {params.home}/sequences.parquet --forget-sets {input.forget_sets}"
-            " --background {params.home}/corpus/background.npy --thresholds {input.thresholds}"
-            " --settings {params.settings:q} {params.tuned}"
-            " --work {params.home}/.work/unlearn/{wildcards.model}/{wildcards.batch}"
-            " --checkpoints {output.checkpoints} --history {output.history} --runs {output.runs}"
-            " --gpus $(({resources.gpu} > 0)) --threads {threads} > {log} 2>&1"
+            spread(
+                "{params.script} --model {params.home}/models/{wildcards.model} --name {wildcards.model}"
+                " --sequences {params.home}/sequences.parquet --forget-sets {input.forget_sets}"
+                " --background {params.home}/corpus/background.npy --thresholds {input.thresholds}"
+                " --settings {params.settings:q} {params.tuned}"
+                " --work {params.home}/.work/unlearn/{wildcards.model}/{wildcards.batch}"
+                " --checkpoints {output.checkpoints} --history {output.history} --runs {output.runs}"
+                " --gpus $(({resources.gpu} > 0)) --threads {threads} > {log} 2>&1"
+            )
         )
 
 
@@ -68,7 +69,7 @@ rule measure_unlearned:
     params:
         script=script("measure_unlearned.py"),
         settings=lambda wildcards: as_json(**CONFIG["measurement"], cells=BATCHES[wildcards.batch]),
-        home=HOME,  # what is read of it made the checkpoints
+        home=home_of,
     shell:
         tried(
             "python {params.script} --checkpoints {input.checkpoints} --name {wildcards.model}"
@@ -106,7 +107,7 @@ rule attack_unlearned:
         settings=lambda wildcards: as_json(
             **target_settings(wildcards), cells=BATCHES[wildcards.batch]
         ),
-        home=HOME,  # what is read of it made the checkpoints
+        home=home_of,
         control=control_option,
     shell:
         tried(
