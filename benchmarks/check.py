@@ -164,8 +164,6 @@ def _decided(config: dict[str, Any], unseen: int) -> Iterator[str]:
 def _costs(config: dict[str, Any]) -> Iterator[str]:
     """Memory and time, as `make plan` counts them."""
     machines = json.loads(Path(plan.__file__).with_name("rates.json").read_text(encoding="utf-8"))
-    sizes = config["forget_sets"]["sizes"]
-    each = len(config["unlearners"]) * len(config["forget_sets"]["seeds"])
     for name, model in config["models"].items():
         try:
             count = plan.parameters_of(name, model, 0)
@@ -177,10 +175,7 @@ def _costs(config: dict[str, Any]) -> Iterator[str]:
             f"{name}: {count / 1e6:,.1f} million parameters, {memory:.2f} GB to unlearn and"
             " activations"
         )
-        work = plan.original_work(config, name, count)
-        for size in sizes:
-            cell = plan.work_of(config, count, size) + plan.attack_work(config, count, size)
-            work += cell * each
+        work = sum(plan.stages_of(config, name, count).values(), plan.NONE)
         for machine in machines:
             hours = work.seconds({kind: machine[kind] for kind in plan.KINDS}) / 3600
             yield f"  {machine['machine']}: {hours:,.1f} hours, attacks included"

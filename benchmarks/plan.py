@@ -1,13 +1,14 @@
 """What an experiment costs, before anything starts: jobs, hours, memory, disk, downloads.
 
-Floating-point operations follow from the config and the models' sizes; seconds follow from them
-and from rates that `benchmarks/rates.py` measured; rates of a machine "(assumed)" are guesses until
-a measurement takes their place. The number of epochs and of tokens that are decoded is not known
-beforehand; what is assumed stands beside the figures.
+Floating-point operations of each stage follow from the config and the models' sizes; seconds follow
+from them and from rates that `benchmarks/rates.py` measured; rates of a machine "(assumed)" are
+guesses until a measurement takes their place. The number of epochs and of tokens that are decoded
+is not known beforehand; what is assumed stands beside the figures.
 """
 
 import argparse
 import functools
+import itertools
 import json
 import re
 import resource
@@ -21,16 +22,23 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from unlearning.configuration import check, source_of
+from unlearning import attacks, unlearners
+from unlearning.configuration import check, source_of, tuning_runs
 from unlearning.data.own.entries import read_entries
 from unlearning.data.own.files import read_rows
 from unlearning.jobs.console import run
 from unlearning.jobs.errors import InputError
 from unlearning.models.files import parameters_of as stored_parameters
+from unlearning.settings.shadows import ShadowSettings
+from unlearning.unlearners.grid import at_point, points_of
 
-EPOCHS = 20  # published runs of gradient ascent stop after 8 to 17
+EPOCHS = 12  # published runs of gradient ascent stop after 8 to 17, the demo's after 6 to 14
+STEP, TERM = 3, 4  # forward passes that a step costs on what is forgotten, and on text to keep
+JUDGED_ROWS = 128  # of ordinary text, on which a trial of the tuning is judged
+ANALYSED = {"analyse_attacks": 0.12, "make_tables": 0.04, "draw_figures": 0.15}
+"""CPU seconds for each run of an unlearner, as in the demo."""
 CHARACTERS = 4  # of a text in one token
-DECODED = 0.7  # share of a sequence's prefixes that leave the text at a memorization of 0.3
+DECODED = 0.5  # share of a sequence's prefixes that leave the text, at a memorization of 0.5
 # published task -> items (of dialogues and pieces: about, by the size of their files) and tokens an
 # item of GPT-2's tokenizer, all choices and the reply included, as counted on samples
 SUITE = {
@@ -41,6 +49,7 @@ SUITE = {
     "blended_skill_talk": (1000, 289), "wizard_of_internet": (520, 313),
     "pile": (1500, 200), "wikitext": (500, 490),
 }  # fmt: skip
+PARTS = ("forget", "unseen", "retained")
 THIS = "this CPU, one thread"  # measured now
 DOWNLOAD_MB = {"challenge": 8, "suite": 60}
 
@@ -75,6 +84,7 @@ class Work:
 
 
 KINDS = tuple(field.name for field in fields(Work))
+NONE = Work(0.0, 0.0, 0.0)
 
 
 def parameters_of(name: str, model: dict[str, Any], vocabulary: int) -> int:
@@ -96,36 +106,131 @@ def parameters_of(name: str, model: dict[str, Any], vocabulary: int) -> int:
     raise InputError(f"models.{name}: its size is not known; give `parameters`")
 
 
-def work_of(config: dict[str, Any], parameters: int, size: int) -> Work:
-    """The work of one cell: one forget set of `size`, one method."""
+def stages_of(config: dict[str, Any], name: str, parameters: int) -> dict[str, Work]:
+    """Rule -> its work on one model, over all jobs of a run."""
+    model, sets = config["models"][name], config["forget_sets"]
+    pool, shadows = len(lengths_of(config, "forget")), config["shadows"]
+    plans = [unlearners.plan(label, block) for label, block in config["unlearners"].items()]
+    roles = 2 if model["pretraining"] or model["control"] else 1  # the control is treated alike
+    anew = {n: block for n, block in config["attacks"].items() if is_per_forget_set(n)}
+    once = {n: block for n, block in config["attacks"].items() if n not in anew}
+    stages = {
+        "measure_original": measuring_work(config, parameters) * roles,
+        "attack_original": attack_work(config | {"attacks": once}, parameters, pool) * roles,
+    }
+    if model["pretraining"]:  # the control lacks the pool
+        trained, control = (training_work(config, parameters, share) for share in (1, 0))
+        stages["pretrain"] = trained + control
+    for size, _ in itertools.product(sets["sizes"], sets["seeds"]):
+        again = attack_work(config | {"attacks": anew}, parameters, size)
+        stages["attack_original"] += again * roles
+        for plan in plans:
+            cell = {
+                "unlearn": unlearning_work(config, name, parameters, plan, size),
+                "measure_unlearned": measuring_work(config, parameters, size),
+                "attack_unlearned": attack_work(config, parameters, size),
+            }
+            stages |= {stage: stages.get(stage, NONE) + work for stage, work in cell.items()}
+    if shadows and name in shadows["models"]:
+        stages["train_shadow"] = training_work(config, parameters, 0.5) * shadows["count"]
+        # all sequences as trained, once more for the thresholds, and after each method
+        each = scoring_work(config, parameters) * (2 + len(plans))
+        size = ShadowSettings(**shadows).forgotten(pool)
+        for plan in plans:
+            each += unlearning_work(config, name, parameters, plan, size)
+        stages["unlearn_shadow"] = each * shadows["count"]
+    stages = {stage: work * len(config["replicates"]) for stage, work in stages.items()}
+    for plan, size in trials_of(config, name):  # on one replicate
+        trial = unlearning_work(config, name, parameters, plan, size)
+        trial += scoring_work(config, parameters, JUDGED_ROWS) * 2  # before and after
+        stages["tune_unlearner"] = stages.get("tune_unlearner", NONE) + trial
+    return stages
+
+
+def training_work(config: dict[str, Any], parameters: int, share: float) -> Work:
+    """The work of training a model from scratch on a share of the sequences that are planted."""
+    source = config[source_of(config)]
+    planted = lengths_of(config, "forget")
+    if config["challenge"]:
+        planted = planted + lengths_of(config, "retained")
+    text = source.get("background_tokens") or source["background_rows"] * source["sequence_length"]
+    weights = source.get("repetition_weights") or [1.0] * len(source["repetitions"])
+    often = zip(source["repetitions"], weights, strict=True)
+    times = sum(count * weight for count, weight in often) / sum(weights)
+    return Work(6 * (text + share * times * sum(planted)) * parameters, 0.0, 0.0)
+
+
+def unlearning_work(
+    config: dict[str, Any], name: str, parameters: int, plan: unlearners.Plan, size: int
+) -> Work:
+    """The work of one run: one forget set of `size`, one block of unlearners.
+
+    What a step costs is said by the method's file, see `unlearning.unlearners`. Memorization is
+    measured before the first step and after each.
+    """
+    shared = config["unlearning"] | config["models"][name]["unlearning"]
+    module, pool = unlearners.load(plan.method), lengths_of(config, "forget")
+    # which of the pool are drawn is not asked: a set is taken to be like the pool
+    forgotten, longest = size * sum(pool) / len(pool), max(pool)
+    limit = shared["max_epochs"]
+    ends = getattr(module, "ENDS", False) and plan.stop == "none"
+    epochs = min(getattr(plan.settings, "steps", limit) if ends else EPOCHS, limit)
+    beside = sum(getattr(plan.settings, key) for key in getattr(module, "ROWS_BESIDE", ()))
+    compared = beside > 0 or (plan.retain and plan.retain.kind == "kl")  # with the original
+    beside += plan.retain.batch if plan.retain else 0
+    again = 1 if shared["checkpointing"] else 0
+    step = (getattr(module, "PASSES", STEP) + again) * forgotten
+    step += (TERM + again) * beside * longest
+    read = (epochs + 1) * forgotten + (shared["retain"] * longest if compared else 0)
+    decoded = 0.0
+    if "el" in shared["stop_metrics"]:  # once: at epochs alone that pass on memorization
+        decoded = size * decoded_tokens(config, pool) / len(pool)
+    return Work(2 * parameters * epochs * step, 2 * parameters * read, 2 * parameters * decoded)
+
+
+def scoring_work(config: dict[str, Any], parameters: int, others: int = 0) -> Work:
+    """The work of one pass over all sequences, and over so many rows of other text."""
+    lengths = [length for part in PARTS for length in lengths_of(config, part)]
+    return Work(0.0, 2 * parameters * (sum(lengths) + others * max(lengths)), 0.0)
+
+
+def measuring_work(config: dict[str, Any], parameters: int, size: int | None = None) -> Work:
+    """The work of measuring one model: unlearned on a forget set of `size`, or an original."""
     source, measurement = config[source_of(config)], config["measurement"]
     limit = measurement["limit"] or sys.maxsize
     pool, unseen, retained = (lengths_of(config, part) for part in PARTS)
-    retained = retained[:limit]
-    # which of the pool are drawn is not asked: a set is taken to be like the pool
-    forgotten = size * sum(pool) / len(pool)
-    own = source.get("tasks", {})
-    forward = 2 * parameters
-    step = 5 if config["unlearning"]["checkpointing"] else 3
-    tokens = choices = replies = 0
+    mean, own = sum(pool) / len(pool), source.get("tasks", {})
+    tokens, decoded, choices = sum(unseen), 0.0, 0
     for task, kind in measurement["tasks"].items():
         items, each = SUITE.get(task, (source.get("items") or count_of(own.get(task)), 60))
-        items = min(items, limit)
-        choices += items * each
-        replies += items * 32 if kind == "dialogue" else 0
-    tokens += forgotten + sum(unseen) + sum(retained) + choices
-
-    def decoding(lengths: list[int]) -> float:
-        return sum(max(0, n - measurement["ngram"]) * n for n in lengths) * DECODED / 2
-
-    decoded = size * decoding(pool) / len(pool) + replies
+        choices += min(items, limit) * each
+        decoded += min(items, limit) * 32 if kind == "dialogue" else 0
+    if size is None:
+        tokens += sum(pool) + sum(retained[:limit])
+        asked = ("forget" in measurement["el"]) * decoded_tokens(config, pool)
+        thresholds = decoded_tokens(config, unseen) / 2
+    else:
+        kept = [mean] * (len(pool) - size) + retained
+        tokens += size * mean + sum(kept[:limit])
+        asked = ("forget" in measurement["el"]) * size * decoded_tokens(config, pool) / len(pool)
+        thresholds = 0.0
     if "unseen" in measurement["el"]:
-        decoded += decoding(unseen)
+        thresholds = decoded_tokens(config, unseen)
     return Work(
-        steps=EPOCHS * forgotten * step * forward,
-        passes=(EPOCHS * forgotten + tokens) * forward,
-        decoding=decoded * forward,
+        0.0, 2 * parameters * (tokens + choices), 2 * parameters * (decoded + asked + thresholds)
     )
+
+
+def decoded_tokens(config: dict[str, Any], lengths: list[int]) -> float:
+    """About how many the extraction likelihood of sequences of these lengths decodes."""
+    ngram = config["measurement"]["ngram"]
+    # what cannot complete an n-gram any more is dropped
+    return sum((n - min(ngram, n // 2)) ** 2 for n in lengths) * DECODED / 2
+
+
+def is_per_forget_set(attack: str) -> bool:
+    """Whether the outcome of an attack depends on what is in the forget set."""
+    return getattr(attacks.load(attack), "PER_FORGET_SET", False)
 
 
 def attack_work(config: dict[str, Any], parameters: int, size: int) -> Work:
@@ -137,7 +242,9 @@ def attack_work(config: dict[str, Any], parameters: int, size: int) -> Work:
     pool, unseen = (lengths_of(config, part) for part in ("forget", "unseen"))
     forgotten, others = size * sum(pool) / len(pool), sum(unseen) / 2  # the "attack" half
     tokens, rows = forgotten + others, size + len(unseen) / 2
-    read = trained = 0.0
+    trained = 0.0
+    # the sequences as they are, on which most attacks look
+    read = tokens if any(map(attacks.on_model, config["attacks"])) else 0.0
     for name, block in config["attacks"].items():
         if name == "neighbour":
             read += (1 + block["rewrites"]) * tokens
@@ -166,29 +273,18 @@ def attack_work(config: dict[str, Any], parameters: int, size: int) -> Work:
     return Work(steps=6 * trained * parameters, passes=2 * read * parameters, decoding=0.0)
 
 
-def original_work(config: dict[str, Any], name: str, parameters: int) -> Work:
-    """The work before unlearning: training, measuring and attacking original and control."""
-    source, model = config[source_of(config)], config["models"][name]
-    sizes = config["forget_sets"]["sizes"]
-    pool = source.get("planted") or count_of(source.get("forget")) or max(sizes)
-    measured = work_of(config, parameters, pool)
-    work = Work(0.0, measured.passes, measured.decoding) + attack_work(config, parameters, pool)
-    relearning = {"attacks": {k: v for k, v in config["attacks"].items() if k == "relearning"}}
-    for size in sizes:  # what hangs on the forget set is attacked for each
-        again = attack_work(config | relearning, parameters, size)
-        work += again * len(config["forget_sets"]["seeds"])
-    if not model["pretraining"]:
-        return work * (2 if model["control"] else 1)
-    length = source["sequence_length"]
-    text = source.get("background_tokens") or source["background_rows"] * length
-    weights = source.get("repetition_weights") or [1.0] * len(source["repetitions"])
-    often = zip(source["repetitions"], weights, strict=True)
-    planted = pool * length * sum(times * weight for times, weight in often) / sum(weights)
-    training = Work(6 * (2 * text + planted) * parameters, 0.0, 0.0)  # the control lacks the pool
-    return work * 2 + training
-
-
-PARTS = ("forget", "unseen", "retained")
+def trials_of(config: dict[str, Any], name: str) -> list[tuple[unlearners.Plan, int]]:
+    """The runs by which settings are tuned on one model: what each unlearns with, and how many."""
+    tuning = config["tuning"]
+    if not tuning_runs(config) or name not in (tuning["models"] or config["models"]):
+        return []
+    points = [
+        unlearners.plan(label, at_point(label, config["unlearners"][label], point))
+        for label, grid in tuning["grids"].items()
+        if label in config["unlearners"]
+        for point in points_of(grid)
+    ]
+    return [*itertools.product(points, tuning["sizes"])] * len(tuning["seeds"])
 
 
 @functools.cache
@@ -200,14 +296,15 @@ def _lengths_in(path: str, part: str) -> tuple[int, ...]:
 def lengths_of(config: dict[str, Any], part: str) -> list[int]:
     """About how many tokens each sequence of a part has; windows change their sum little.
 
-    Of a pool that is not known a single one stands for all.
+    The challenge's pool is what its forget sets hold, taken to have none in common.
     """
-    source = config[source_of(config)]
+    source, sets = config[source_of(config)], config["forget_sets"]
     given = source.get(part)
     if isinstance(given, str):
         lengths = [*_lengths_in(given, part)]
     else:
-        count = source.get("planted", 1) if part == "forget" else given or 0
+        drawn = max(sets["sizes"]) * len(sets["seeds"])
+        count = source.get("planted", drawn) if part == "forget" else given or 0
         lengths = [source.get("sequence_length", 0)] * count
     limit = config["measurement"]["limit"]
     return lengths[: 2 * limit] if limit and part == "unseen" and not config["corpus"] else lengths
@@ -316,7 +413,14 @@ def job_counts(configfile: Path) -> dict[str, int]:
     found = re.findall(r"^(\w+)\s+(\d+)$", done.stdout + done.stderr, re.MULTILINE)
     if done.returncode or not found:
         raise InputError(f"{configfile}: the dry run fails; see `snakemake -n`")
-    return {rule: int(count) for rule, count in found}
+    return {rule: int(count) for rule, count in found if rule not in ("all", "total")}
+
+
+def told(seconds: float) -> str:
+    """A time in the unit that suits it; none where nothing is counted."""
+    if not seconds:
+        return "-"
+    return f"{seconds / 60:,.1f} minutes" if seconds < 5400 else f"{seconds / 3600:,.1f} hours"
 
 
 def main() -> None:
@@ -335,24 +439,16 @@ def main() -> None:
     arguments = parser.parse_args()
     config = check(yaml.safe_load(arguments.configfile.read_text(encoding="utf-8")))
     machines = json.loads(arguments.rates.read_text(encoding="utf-8"))
-
-    print(f"Plan of {arguments.configfile}\n")
-    print("jobs")
-    jobs = job_counts(arguments.configfile)
-    for rule, count in jobs.items():
-        print(f"  {rule:20} {count:6}")
-    # what models trained here have: of others the size is known otherwise
-    vocabulary = (config["corpus"] or config["challenge"] or {}).get("vocabulary") or 50_257
-    sizes, seeds = config["forget_sets"]["sizes"], config["forget_sets"]["seeds"]
-    each = len(config["unlearners"]) * len(seeds) * len(config["replicates"])
-    cells = each * len(sizes)
-    print(
-        f"\nAssumed: {EPOCHS} epochs a run, and the rates where it says so. To measure yours:"
-        "\n  python benchmarks/rates.py --device cuda --json benchmarks/rates.json"
-    )
     if not arguments.no_probe:
         machines.append({"machine": THIS})
-    total = dict.fromkeys((machine["machine"] for machine in machines), 0.0)
+    jobs = job_counts(arguments.configfile)
+
+    print(f"Plan of {arguments.configfile}")
+    # what models trained here have: of others the size is known otherwise
+    vocabulary = (config["corpus"] or config["challenge"] or {}).get("vocabulary") or 50_257
+    cells = len(config["unlearners"]) * len(config["replicates"])
+    cells *= len(config["forget_sets"]["sizes"]) * len(config["forget_sets"]["seeds"])
+    seconds = {machine["machine"]: dict.fromkeys(jobs, 0.0) for machine in machines}
     longest = max(lengths_of(config, "forget"))
     for name, model in config["models"].items():
         count = parameters_of(name, model, vocabulary)
@@ -367,25 +463,34 @@ def main() -> None:
         print(f"  disk                  {disk:.1f} GB of weights")
         if model["hub"]:
             print(f"  download              {parts['weights'] / 1e3:.1f} GB from {model['hub']}")
-        work = original_work(config, name, count)
-        for size in sizes:
-            work += (work_of(config, count, size) + attack_work(config, count, size)) * each
+        stages = stages_of(config, name, count)
         for machine in machines:
             here = machine["machine"] == THIS
             few = 16 if model["pretraining"] else 2
             rates = probed(shape_of(model), longest, vocabulary, few) if here else machine
-            hours = work.seconds(rates) / 3600
-            total[machine["machine"]] += hours
-            print(f"  {machine['machine']:26} {hours:,.2f} hours")
-    if THIS in total:
-        starting = start_seconds() * jobs["total"] / 3600
-        total[THIS] += starting
-        print(f"\nstarting the jobs' processes here: {starting:,.2f} hours")
-    print("\ntotal, one job at a time")
-    for machine, hours in total.items():
-        print(f"  {machine:28}{hours:,.2f} hours")
+            taken = {stage: work.seconds(rates) for stage, work in stages.items()}
+            print(f"  {machine['machine']:26} {told(sum(taken.values()))}")
+            for stage in jobs:
+                seconds[machine["machine"]][stage] += taken.get(stage, 0.0)
+    if THIS in seconds:
+        starting = start_seconds()
+        for stage, number in jobs.items():
+            seconds[THIS][stage] += starting * number
+            seconds[THIS][stage] += ANALYSED.get(stage, 0.0) * cells * len(config["models"])
+
+    print(
+        f"\nAssumed: {EPOCHS} epochs a run without an end of its own, where the limit is"
+        f" {config['unlearning']['max_epochs']}; and the rates where it says so. To measure yours:"
+        "\n  python benchmarks/rates.py --device cuda --json benchmarks/rates.json"
+    )
+    print(f"\n{'stage':20} {'jobs':>6}" + "".join(f"{name:>22}" for name in seconds))
+    for stage, number in jobs.items():
+        columns = "".join(f"{told(by_stage[stage]):>22}" for by_stage in seconds.values())
+        print(f"{stage:20} {number:6}{columns}")
+    columns = "".join(f"{told(sum(by_stage.values())):>22}" for by_stage in seconds.values())
+    print(f"{'one job at a time':20} {sum(jobs.values()):6}{columns}")
     if config["challenge"] and not config["challenge"]["mirror"]:
-        print(f"  download of data      about {sum(DOWNLOAD_MB.values())} MB")
+        print(f"download of data: about {sum(DOWNLOAD_MB.values())} MB")
 
 
 if __name__ == "__main__":

@@ -82,7 +82,8 @@ def measure(learner: Learner, rows: torch.Tensor) -> dict[str, tuple[float, floa
     # no prefix of a random model stays in the text: all are decoded, position by position
     few = rows[: max(1, len(rows) // 8), :64]
     length = few.shape[1]
-    decoded = len(few) * sum(length - t for t in range(1, length - 11))
+    # up to where an n-gram can still be completed
+    decoded = len(few) * sum(length - 10 - t for t in range(1, length - 10))
     kinds = {
         "steps": (lambda: learner.ascend(rows), 6, rows.numel()),
         "passes": (lambda: score_tokens(model, rows), 2, rows.numel()),

@@ -11,7 +11,10 @@ of its own declares `ENDS = True` and *returns* the phase of its last step inste
 A file may also hold `RETAIN`, the published term on text to keep (`RetainSettings`), which every
 step adds unless the config says otherwise; `RETAIN_KINDS`, if not every kind of that term goes with
 the method; `NEEDS_RETAIN = True`, if the method itself trains on rows to retain; and
-`ONE_LENGTH = True`, if it steps on sequences of one length alone.
+`ONE_LENGTH = True`, if it steps on sequences of one length alone. For the plan of a run's cost it
+may say `PASSES`, forward passes over the forget set that a step of its own comes to (3 if not said:
+forward and backward; 4 where token statistics are read before slopes go back), and `ROWS_BESIDE`,
+the settings that say how many other rows a step takes; a method that ends has `steps` among them.
 
 There is no list to keep: a new file is a new method. The config check reads `Settings` of the
 methods in use before anything runs, so these files import torch for type checkers only, or inside

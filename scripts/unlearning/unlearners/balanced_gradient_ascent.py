@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RETAIN = RetainSettings(kind="nll")
 ONE_LENGTH = True
+PASSES = 4
 
 
 @settings_class

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 NEEDS_RETAIN = True
 ONE_LENGTH = True
+PASSES = 4
+ROWS_BESIDE = ("batch",)
 
 
 @settings_class

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from unlearning.unlearners.learner import Learner
     from unlearning.unlearners.request import Request
 
+PASSES = 1.5  # on about half of the set
+
 
 @settings_class
 class Settings:

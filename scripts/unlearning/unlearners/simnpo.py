@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # published on TOFU: 0.1375 before the loss on the forget set, 1 before the one on text to keep
 RETAIN = RetainSettings(kind="nll", weight=1 / 0.1375)
 ONE_LENGTH = True
+PASSES = 4
 
 
 @settings_class

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 RETAIN_KINDS = ("kl",)  # trained on, text to keep would become part of what is subtracted
+PASSES = 2  # the ascent is on part of the set
 
 
 @settings_class

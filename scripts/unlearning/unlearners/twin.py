@@ -64,6 +64,8 @@ if TYPE_CHECKING:
 
 ENDS = True
 NEEDS_RETAIN = True
+PASSES = 5  # four views are read, and the twins now and then
+ROWS_BESIDE = ("kept_rows", "unseen_rows")
 VIEWS = ("log_p", "margin", "entropy", "variance")
 SPREADS = (1.5, 2.0, 1.2, 1.0)  # what counts as a difference of 1 in each score
 BY_EASE = 2  # the first two of them are ordered by ease too

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from unlearning.unlearners.request import Request
 
 ONE_LENGTH = True
+PASSES = 4
 
 
 @settings_class
