@@ -137,21 +137,21 @@ def test_every_stage_on_a_model_is_counted(monkeypatch):
 
 
 def test_shadows_are_trained_unlearned_and_scored(demo):
-    shadowed = demo | {"shadows": {"models": ["small"], "count": 6, "forget": None}}
+    shadowed = demo | {"shadows": {"models": ["small"], "count": 8, "forget": None}}
     assert "train_shadow" not in plan.stages_of(shadowed, "medium", 10**6)
     small = plan.stages_of(shadowed, "small", 10**6)
     both = plan.stages_of(demo, "small", 10**6)["pretrain"]
     # half of the pool stands between model and control
-    assert small["train_shadow"].steps == pytest.approx(6 * both.steps / 2)
+    assert small["train_shadow"].steps == pytest.approx(8 * both.steps / 2)
     runs = [run_work(demo, block, 64 // 4, "small") for block in demo["unlearners"].values()]
     work = small["unlearn_shadow"]
-    assert work.steps == pytest.approx(6 * 10**6 * sum(run.steps for run in runs))
+    assert work.steps == pytest.approx(8 * 10**6 * sum(run.steps for run in runs))
     scored = 2 * (64 + 128) * 56 * (2 + len(runs))
-    assert work.passes == pytest.approx(6 * 10**6 * (scored + sum(run.passes for run in runs)))
-    fewer = plan.stages_of(
-        shadowed | {"shadows": {"models": ["small"], "count": 8, "forget": 16}}, "small", 10**6
+    assert work.passes == pytest.approx(8 * 10**6 * (scored + sum(run.passes for run in runs)))
+    more = plan.stages_of(
+        shadowed | {"shadows": {"models": ["small"], "count": 10, "forget": 16}}, "small", 10**6
     )
-    assert fewer["unlearn_shadow"].steps == pytest.approx(work.steps * 8 / 6)
+    assert more["unlearn_shadow"].steps == pytest.approx(work.steps * 10 / 8)
 
 
 def test_tuning_is_counted_where_a_label_is_tuned(demo):
