@@ -29,6 +29,7 @@ METHODS = {
     "sga_each": "SGA-each (ours)",
     "ta_then_sga": "TA→SGA (ours)",
     "twin": "twin (ours)",
+    "twin_tuned": "twin, tuned (ours)",
 }
 """Display names of the registered rows, in the order of every table and legend."""
 
