@@ -1,5 +1,7 @@
 """The map: which method wins where."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -8,6 +10,9 @@ from matplotlib.patches import Rectangle
 from unlearning.analysis.strictest import shown
 from unlearning.figures.style import BY_CONSTRUCTION, FigureJob, empty, grid, methods_in, palette
 from unlearning.statistics import above
+
+WIDTH = 36
+"""Characters that a line in a cell holds."""
 
 
 def solution_space(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
@@ -28,7 +33,7 @@ def solution_space(results: dict[str, pd.DataFrame], settings: FigureJob) -> Fig
     ranks = results["candidates"].set_index(["model", "forget_size", "rank"]).sort_index()
     seconds = results["cost"].query("metric == 'seconds'")
     seconds = seconds.set_index(["model", "forget_size", "unlearner"])["mean"]
-    figure, axes = grid(1, 1, width=2.35 * len(sizes) + 1, height=1.2 * len(models) + 0.4)
+    figure, axes = grid(1, 1, width=2.35 * len(sizes) + 1, height=1.5 * len(models) + 0.4)
     axis = axes[0][0]
     for _, row in table.iterrows():
         x, y = sizes.index(row["forget_size"]), models.index(row["model"])
@@ -51,9 +56,9 @@ def solution_space(results: dict[str, pd.DataFrame], settings: FigureJob) -> Fig
         lines = _words(row, cell, seconds, settings)
         box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "linewidth": 0}
         box["alpha"] = 0.85 if winner else 0
-        axis.text(x, y - 0.3, lines[0], ha="center", va="center", weight="bold", bbox=box)
+        axis.text(x, y - 0.34, lines[0], ha="center", va="center", weight="bold", bbox=box)
         axis.text(
-            x, y + 0.1, "\n".join(lines[1:]), ha="center", va="center", fontsize=7.5, bbox=box
+            x, y + 0.07, "\n".join(lines[1:]), ha="center", va="center", fontsize=7.5, bbox=box
         )
     axis.set(xlim=(-0.5, len(sizes) - 0.5), ylim=(-0.5, len(models) - 0.5))
     axis.invert_yaxis()
@@ -93,15 +98,15 @@ def _words(row: pd.Series, cell: pd.DataFrame, seconds: pd.Series, settings: Fig
     else:
         sure = ("sure" if row["sure_none"] else "not sure") + n
     dagger = "†" if row["by_construction"] else ""
-    none = "none is safe"
-    if above(row["floor"], settings.max_attack):
-        none += " (nor would the floor be)"
+    who = f"by {shown(row['strictest'])}" if row["strictest"] else ""
+    beyond = above(row["floor"], settings.max_attack)
     return [
-        settings.name(row["winner"]) if row["winner"] else none,
+        settings.name(row["winner"]) if row["winner"] else "none is safe",
         *(place(rank) for rank in cell.index[:2]),
         f"of 1.: outliers {row['outliers']:.2f}{dagger}, attack {row['attack']:.2f}"
         + ("" if np.isnan(row["floor"]) else f" (floor {row['floor']:.2f})"),
-        *([f"by {shown(row['strictest'])}"] if row["strictest"] else []),
+        *textwrap.wrap(who, WIDTH),
+        *(["the floor is above the limit too"] if beyond else []),
         f"utility {row['utility']:.2f}",
         sure,
     ]
