@@ -11,6 +11,7 @@ LIBRARY = ROOT / "scripts/unlearning"
 WINGS = (
     "jobs",
     "names",
+    "limits",
     "statistics",
     "settings",
     "models",

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unlearning.jobs.files import read_csv, write_csv
+from unlearning.limits import below
 from unlearning.memorization.forgetting import THRESHOLD_COLUMNS, Band, thresholds
-from unlearning.statistics import below
 from unlearning.unlearners.driver import StopRule
 from unlearning.unlearners.request import Request
 from unlearning.unlearners.selective_gradient_ascent import select

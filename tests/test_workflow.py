@@ -267,6 +267,7 @@ def edited(smoke):
         # a file of each wing -> the first rules that take it, and rules before or beside those
         ("jobs/parts.py", {"measure_original", "unlearn"}, {"draw_forget_sets"}),
         ("names.py", {"make_tables"}, {"pretrain"}),
+        ("limits.py", {"measure_original", "unlearn"}, {"pretrain"}),
         ("statistics.py", {"analyse_attacks"}, {"pretrain", "measure_original"}),
         ("settings/pretraining.py", {"pretrain"}, {"make_corpus"}),
         ("models/pretraining.py", {"pretrain"}, {"make_corpus"}),

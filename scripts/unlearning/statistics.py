@@ -1,4 +1,4 @@
-"""Intervals, paired comparisons, resampling, correction for many comparisons, and limits.
+"""Intervals, paired comparisons, resampling, correction for many comparisons.
 
 A repetition of an experiment is a replicate, made anew from its text to its forget sets; replicates
 are independent. Where there is one, it is a forget-set draw. All draws come from one pool, so they
@@ -6,7 +6,7 @@ overlap and are not independent: intervals over them are narrower than intervals
 would be. Every table says what its n counts.
 
 scipy and statsmodels are imported where they are needed: they take longer to load than most jobs
-that only resample or compare, and the environment of the models does not have the second.
+that only resample, and the environment of the models does not have the second.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,32 +20,6 @@ RESAMPLES = 1000
 """Bootstrap resamples of a paired difference."""
 WITNESSES = 4
 """Fewest values whose bootstrap counts: the percentile interval of two or three is their range."""
-TOLERANCE = 1e-6
-"""What differs by less is equal. MA moves in steps of 1/(T - 1), the mean of F sequences in steps
-of 1/(F (T - 1)), far above this; what is below it is rounding: of a mean, of single precision."""
-
-
-# Every decision on a measure and its limit is one of these four. NaN is none of them.
-
-
-def above(value: np.ndarray | float, limit: np.ndarray | float) -> np.ndarray:
-    """Whether a value is more than its limit, by more than rounding; shape of both together."""
-    return np.asarray(value) > limit + TOLERANCE
-
-
-def below(value: np.ndarray | float, limit: np.ndarray | float) -> np.ndarray:
-    """Whether a value is less than its limit, by more than rounding; shape of both together."""
-    return np.asarray(value) < limit - TOLERANCE
-
-
-def at_least(value: np.ndarray | float, limit: float) -> np.ndarray:
-    """Whether a value is its limit, but for rounding, or more; shape of `value`."""
-    return np.asarray(value) >= limit - TOLERANCE
-
-
-def at_most(value: np.ndarray | float, limit: float) -> np.ndarray:
-    """Whether a value is its limit, but for rounding, or less; shape of `value`."""
-    return np.asarray(value) <= limit + TOLERANCE
 
 
 @dataclass(frozen=True)

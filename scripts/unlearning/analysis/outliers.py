@@ -18,6 +18,7 @@ from unlearning.analysis.per_run import EXCESS
 from unlearning.analysis.replicates import REPLICATE, pair_of, per_replicate, replicated
 from unlearning.analysis.rows import CELL, KEYS, TableJob, arrange, require
 from unlearning.jobs.errors import InputError
+from unlearning.limits import above, below
 from unlearning.memorization.forgetting import (
     SIDES,
     Thresholds,
@@ -28,8 +29,6 @@ from unlearning.memorization.forgetting import (
 from unlearning.statistics import (
     RESAMPLES,
     WITNESSES,
-    above,
-    below,
     percentile_interval,
     resample_indices,
     resampled_means,

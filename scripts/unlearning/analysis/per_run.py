@@ -13,9 +13,9 @@ from unlearning.analysis.rows import KEYS, TableJob, arrange, require
 from unlearning.analysis.strictest import strictest
 from unlearning.attacks.membership import BLACK_BOX, CHANGES, EXTRACTION
 from unlearning.jobs.errors import InputError
+from unlearning.limits import below
 from unlearning.memorization.forgetting import count_outliers, describe, thresholds_of
 from unlearning.names import TASK_KINDS
-from unlearning.statistics import below
 
 STRICT = {
     "attack_auc_learned": "learned_black_box",

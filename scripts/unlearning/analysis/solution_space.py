@@ -20,13 +20,12 @@ from unlearning.analysis.gains import clusters_of, paired_values
 from unlearning.analysis.outliers import redrawn_of
 from unlearning.analysis.strictest import commonest
 from unlearning.jobs.errors import InputError
+from unlearning.limits import above, at_most
 from unlearning.names import METRICS, method_name, method_order, model_order
 from unlearning.settings.analysis import SolutionSettings
 from unlearning.statistics import (
     Interval,
     PairedDifference,
-    above,
-    at_most,
     paired_difference,
     sign_of,
     witnessed_mean,

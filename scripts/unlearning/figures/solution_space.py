@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from unlearning.analysis.strictest import shown
 from unlearning.figures.style import BY_CONSTRUCTION, FigureJob, empty, grid, methods_in, palette
-from unlearning.statistics import above
+from unlearning.limits import above
 
 WIDTH = 36
 """Characters that a line in a cell holds."""

@@ -20,8 +20,9 @@ from unlearning.figures.style import (
     methods_in,
     palette,
 )
+from unlearning.limits import at_most
 from unlearning.names import METRICS
-from unlearning.statistics import Interval, at_most, mean_interval
+from unlearning.statistics import Interval, mean_interval
 
 SAFE = "#B7E1CD"
 LOST = 1e3

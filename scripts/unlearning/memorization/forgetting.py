@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import special
 
 from unlearning.jobs.errors import InputError
-from unlearning.statistics import TOLERANCE, above, at_least, at_most, below
+from unlearning.limits import TOLERANCE, above, at_least, at_most, below
 
 RESAMPLES = 1000
 """Bootstrap resamples of the unseen sequences."""

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from unlearning.limits import at_most
 from unlearning.names import METRICS
 from unlearning.settings.analysis import SolutionSettings
-from unlearning.statistics import at_most
 
 # metric of per_run.csv -> how the card calls it
 SHOWN = {

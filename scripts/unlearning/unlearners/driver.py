@@ -13,10 +13,10 @@ from transformers import PreTrainedModel
 from unlearning import unlearners
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.progress import progress
+from unlearning.limits import below
 from unlearning.memorization.rows import Ragged, TokenRows, fitting, of_each
 from unlearning.memorization.scoring import extraction_likelihood, ma_and_loss
 from unlearning.settings.unlearning import RetainSettings, UnlearningSettings
-from unlearning.statistics import below
 from unlearning.unlearners.learner import Learner
 from unlearning.unlearners.request import Request
 from unlearning.unlearners.retain import retaining

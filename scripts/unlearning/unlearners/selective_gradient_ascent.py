@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unlearning.limits import at_least
 from unlearning.settings import settings_class
-from unlearning.statistics import at_least
 
 if TYPE_CHECKING:
     from unlearning.unlearners.learner import Learner

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
+from unlearning.limits import at_least
 from unlearning.settings import settings_class
-from unlearning.statistics import at_least
 from unlearning.unlearners.selective_gradient_ascent import select
 from unlearning.unlearners.task_arithmetic import edit
 

@@ -6,9 +6,9 @@ from typing import Any
 from unlearning.analysis.audit.document import Limit, Measured
 from unlearning.analysis.audit.results import Results
 from unlearning.analysis.audit.words import plainly
+from unlearning.limits import at_most
 from unlearning.names import METRICS
 from unlearning.settings.analysis import SolutionSettings
-from unlearning.statistics import at_most
 
 
 def limits_of(
