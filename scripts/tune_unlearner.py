@@ -22,7 +22,7 @@ from unlearning.evaluation.measurement import measure
 from unlearning.jobs.console import add_paths, limit_threads, model_job, run
 from unlearning.jobs.errors import InputError
 from unlearning.jobs.files import read_csv, write_parquet
-from unlearning.jobs.parts import Made, fingerprint, work_through
+from unlearning.jobs.parts import Made, fingerprint
 from unlearning.jobs.sources import sources
 from unlearning.memorization.scoring import ma_and_loss
 from unlearning.models import sharding
@@ -186,18 +186,15 @@ def main() -> None:
         for seed in settings.seeds
     ]
     parts = {"-".join(map(str, trial)): trial for trial in trials}
-    sharding.join(device_for(arguments.gpus))
-    done = work_through(
+    done = sharding.work_together(
         parts,
         partial(tried, settings, arguments),
         arguments.work,
         key,
         label=f"{arguments.name} {settings.label}",
-        first=sharding.rank() == 0,
-        meet=sharding.wait,
+        device=device_for(arguments.gpus),
     )
-    sharding.leave()
-    if sharding.rank():
+    if done is None:
         return
     write_parquet(done.read("run", parts), arguments.output)
     done.close()

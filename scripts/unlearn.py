@@ -19,7 +19,7 @@ from unlearning.data.sequences import forget_set, read_sequences
 from unlearning.jobs.cells import Cell
 from unlearning.jobs.console import add_paths, add_tuned, limit_threads, model_job, run
 from unlearning.jobs.files import link, read_csv, replacing, write_parquet
-from unlearning.jobs.parts import Made, fingerprint, work_through
+from unlearning.jobs.parts import Made, fingerprint
 from unlearning.jobs.sources import sources
 from unlearning.models import sharding
 from unlearning.models.loading import arithmetic, device_for, load_model, peak_memory_mb
@@ -134,18 +134,15 @@ def main() -> None:
     methods = unlearners.modules(block["method"] for block in settings.unlearners.values())
     key = fingerprint(arguments.settings, [*inputs, *sources("unlearn.py", methods)])
     cells = {cell.name: cell for cell in settings.cells}
-    sharding.join(device_for(arguments.gpus))
-    done = work_through(
+    done = sharding.work_together(
         cells,
         partial(unlearned, settings, arguments),
         arguments.work,
         key,
         label=arguments.name,
-        first=sharding.rank() == 0,
-        meet=sharding.wait,
+        device=device_for(arguments.gpus),
     )
-    sharding.leave()
-    if sharding.rank():
+    if done is None:
         return
     write_parquet(done.read("history", cells), arguments.history)
     write_parquet(done.read("run", cells), arguments.runs)

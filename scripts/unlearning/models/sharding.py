@@ -6,6 +6,8 @@ from g of the whole forget set, which every process holds, so it does not depend
 
 import os
 import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -16,6 +18,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from transformers import PreTrainedModel
 from typing_extensions import override
 
+from unlearning.jobs.parts import Made, Part, Parts, work_through
 from unlearning.models.readers import LibraryReader
 
 
@@ -47,6 +50,26 @@ def wait() -> None:
     """Wait until all processes are here."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def work_together(
+    parts: Mapping[str, Part],
+    make: Callable[[Part], Made],
+    work: Path,
+    key: str,
+    *,
+    label: str,
+    device: torch.device,
+) -> Parts | None:
+    """`jobs.parts.work_through` by all processes that share the model, which part at its end.
+
+    Returns:
+        What it returns in the first process, which writes the outputs; None in the others.
+    """
+    join(device)
+    done = work_through(parts, make, work, key, label=label, first=rank() == 0, meet=wait)
+    leave()
+    return None if rank() else done
 
 
 def shard(model: PreTrainedModel) -> PreTrainedModel:
