@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import Identity
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -22,7 +23,7 @@ from transformers import (
 
 from unlearning.unlearners import learner as learner_module
 from unlearning.unlearners.learner import Learner
-from unlearning.unlearners.readings import Reading, Reference, Views
+from unlearning.unlearners.readings import Reading, Reference, Tokens, Views, mean_of
 
 ENDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 LLAMA = {
@@ -138,6 +139,40 @@ def test_a_step_has_the_gradient_of_the_whole_table(monkeypatch, name, micro_bat
     kept = plain_views(theirs, keep, original, demotion=4.0).divergence.mean()
     (sequence_level(plain_views(theirs, forget)) + kept).backward()
     assert_gradients(found, theirs)
+
+
+@pytest.mark.parametrize("views", [*((view,) for view in LOCAL), ("divergence",), LOCAL[:4]])
+@pytest.mark.parametrize("demotion", [0.0, 3.0])
+def test_slopes_are_those_that_autograd_finds(views, demotion):
+    draws = torch.Generator().manual_seed(len(views))
+    states, reference = 3 * torch.randn(2, 6, 40, generator=draws)
+    truth = torch.randint(40, (6,), generator=draws)
+    weights = torch.randn(len(views), 6, generator=draws)
+    tokens = Tokens(states.requires_grad_(), Identity(), truth, Reference(reference), demotion)
+    (wanted,) = torch.autograd.grad((weights * tokens.read(views)).sum(), states)
+    found = Tokens(states.detach(), Identity(), truth, Reference(reference), demotion)
+    torch.testing.assert_close(found.slopes(views, weights), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("micro_batch", [2, 100])
+@pytest.mark.parametrize("name", ["gpt_neo", "gemma2"])
+def test_a_total_is_stepped_on_as_any_objective(monkeypatch, name, micro_batch):
+    """With and without positions; its value is what its slopes are of."""
+    forget, keep, original = rows_of(0), rows_of(1, 3), model_of(name, seed=1)
+    at = torch.arange(33).view(3, 11) % 3 == 0
+    reference = Learner(original, 1e-3, 2).remember(keep)
+    readings = Reading(forget), Reading(keep, ("divergence",), reference, at=at)
+    assert [reading.positions for reading in readings] == [55, 11]
+    terms = mean_of(readings[0], 0.5), mean_of(readings[1], 2.0)
+    plain = [(reading, lambda views, total=total: total(views)) for reading, total in terms]
+    found, wanted = (
+        gradients_of_step(monkeypatch, model_of(name), micro_batch, *some)
+        for some in (terms, plain)
+    )
+    for mine, true in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, true, rtol=1e-4, atol=1e-6)
+    views = Learner(model_of(name), 1e-3, 2).read(readings[1])
+    torch.testing.assert_close(terms[1][1](views), 2 * views.divergence.mean())
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -15,7 +15,7 @@ from unlearning.models import sharding
 from unlearning.models.loading import PRECISIONS
 from unlearning.models.offloading import OffloadedAdam, shard_of
 from unlearning.models.readers import head_is_last, is_matrix, slice_rows
-from unlearning.unlearners.readings import Reading, Reference, Term, Tokens, Views
+from unlearning.unlearners.readings import Reading, Reference, Term, Tokens, Total, Views
 
 BETAS = (0.9, 0.98)  # Jang et al. 2023, and the release of the ICML 2024 paper
 
@@ -35,8 +35,8 @@ class Learner:
 
         now = learner.remember(keep)
         learner.step(
-            (Reading(forget), lambda views: views.log_p.mean()),
-            (Reading(keep, ("divergence",), now), lambda views: views.divergence.mean()),
+            mean_of(Reading(forget)),
+            mean_of(Reading(keep, ("divergence",), now)),
         )
 
     Attributes:
@@ -158,7 +158,8 @@ class Learner:
         the states of the first.
 
         Args:
-            terms: pairs of a reading and an objective; a term without slopes adds nothing.
+            terms: pairs of a reading and an objective; a term without slopes adds nothing. The
+                objective `Total`, and so `mean_of`, needs no first pass.
         """
         self.add(*terms)
         self._finish()
@@ -192,6 +193,11 @@ class Learner:
         self.model.train(self._checkpointing)
         for reading, objective in terms:
             shares = self._shares(len(reading.rows))
+            if isinstance(objective, Total):
+                count = len(reading.views), reading.rows[:, 1:].numel()
+                slopes = torch.full(count, objective.weight, device=reading.rows.device)
+                self._add_slopes(reading, shares, None, slopes * sharding.processes())
+                continue
             # the activations of one micro-batch may wait for the slopes
             kept = [self._states(reading, shares[0][0])] if len(shares) == 1 else None
             table = self._table(reading, shares, kept).requires_grad_()
@@ -318,7 +324,7 @@ class Learner:
 
         As `gradient_at`, for any views: each slice's logits are made, read and left behind. Where
         the head is a plain matrix its products are written out, as those of autograd would make
-        a second copy of its gradient for each slice.
+        a second copy of its gradient for each slice, and the views' slopes with them.
         """
         head = tokens.head.weight if self._sliced and reading.layer is None else None
         if head is not None and head.grad is None:
@@ -328,17 +334,15 @@ class Learner:
             for part, weight, into in zip(
                 tokens.split(size), weights.split(size, dim=1), back.split(size), strict=True
             ):
-                states = part.states
-                if head is not None:
-                    part = part.over(torch.mm(states, head.T), Identity())
-                part.states.requires_grad_()
-                with torch.enable_grad():
-                    (weight * part.read(reading.views)).sum().backward()
                 if head is None:
+                    part.states.requires_grad_()
+                    with torch.enable_grad():
+                        (weight * part.read(reading.views)).sum().backward()
                     into.copy_(part.states.grad)
                 else:
-                    torch.mm(part.states.grad, head, out=into)
-                    head.grad.addmm_(part.states.grad.T, states)
+                    slopes = part.slopes(reading.views, weight)
+                    torch.mm(slopes, head, out=into)
+                    head.grad.addmm_(slopes.T, part.states)
         return back
 
     def _autocast(self) -> AbstractContextManager:

@@ -33,10 +33,10 @@ def unlearn(
     learner: Learner, request: Request, settings: Settings
 ) -> Generator[str, np.ndarray, None]:
     """Each epoch, one step on the loss of the whole forget set."""
-    from unlearning.unlearners.readings import Reading
+    from unlearning.unlearners.readings import Reading, mean_of
 
     forget = Reading(request.forget, ("log_uniform",))
     yield "before"
     while True:
-        learner.step((forget, lambda views: -views.log_uniform.mean()))
+        learner.step(mean_of(forget, -1.0))
         yield "flattening"

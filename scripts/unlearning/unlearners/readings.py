@@ -5,7 +5,7 @@ of 50,000 the logits of a forget set would fill a machine. The learner makes the
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import torch
@@ -88,6 +88,11 @@ class Reading:
     layer: int | None = None
     at: Tensor | None = None
 
+    @property
+    def positions(self) -> int:
+        """How many predicted tokens are looked at."""
+        return self.rows[:, 1:].numel() if self.at is None else int(self.at.sum())
+
     def shaped(self, values: Tensor) -> Views:
         """Views of a table (views, N * (T-1))."""
         shape = (-1, len(self.rows), self.rows.shape[1] - 1)
@@ -100,6 +105,26 @@ Objective = Callable[[Views], Tensor]
 
 Term = tuple[Reading, Objective]
 """A part of a loss: what to read, and what to make of it."""
+
+
+@dataclass(frozen=True)
+class Total:
+    """The objective `weight` times the sum of all that is read.
+
+    Its slopes are `weight` everywhere, so that a learner need not take its value to step on it.
+    """
+
+    weight: float
+
+    def __call__(self, views: Views) -> Tensor:
+        """The value."""
+        read = (getattr(views, view.name) for view in fields(views))
+        return self.weight * sum(values.sum() for values in read if values is not None)
+
+
+def mean_of(reading: Reading, weight: float = 1.0) -> Term:
+    """The term `weight` times the mean, over the positions looked at, of what is read there."""
+    return reading, Total(weight / reading.positions)
 
 
 class Tokens:
@@ -128,13 +153,13 @@ class Tokens:
             states, truth = self.states[part], self.truth[part]
             yield Tokens(states, self.head, truth, reference, self.demotion)
 
-    def over(self, states: Tensor, head: Callable[[Tensor], Tensor]) -> "Tokens":
-        """The same tokens, predicted from other states."""
-        return Tokens(states, head, self.truth, self.reference, self.demotion)
-
     @cached_property
     def _table(self) -> Tensor:
         return self.head(self.states).float().log_softmax(dim=-1)
+
+    @cached_property
+    def _p(self) -> Tensor:
+        return self._table.exp()
 
     @cached_property
     def log_p(self) -> Tensor:
@@ -144,18 +169,20 @@ class Tokens:
     @property
     def margin(self) -> Tensor:
         """The same, less that of the likeliest other token."""
-        others = self._table.scatter(1, self.truth[:, None], -torch.inf)
-        return self.log_p - others.amax(dim=1)
+        return self.log_p - self._others().amax(dim=1)
+
+    def _others(self) -> Tensor:
+        return self._table.scatter(1, self.truth[:, None], -torch.inf)
 
     @cached_property
     def entropy(self) -> Tensor:
         """Of the distribution."""
-        return -(self._table.exp() * self._table).sum(dim=1)
+        return -(self._p * self._table).sum(dim=1)
 
-    @property
+    @cached_property
     def variance(self) -> Tensor:
         """Of log p under p, about its mean, which is the negative entropy."""
-        return (self._table.exp() * (self._table + self.entropy[:, None]).square()).sum(dim=1)
+        return (self._p * (self._table + self.entropy[:, None]).square()).sum(dim=1)
 
     @property
     def log_uniform(self) -> Tensor:
@@ -165,13 +192,16 @@ class Tokens:
     @property
     def divergence(self) -> Tensor:
         """KL(q || p) from the reference's distribution q."""
-        with torch.no_grad():
-            logits = self.reference.head(self.reference.states).float()
-            if self.demotion:
-                taken = torch.full_like(self.truth, -self.demotion, dtype=logits.dtype)
-                logits = logits.scatter_add(1, self.truth[:, None], taken[:, None])
-            target = logits.log_softmax(dim=-1)
+        target = self._reference_table()
         return (target.exp() * (target - self._table)).sum(dim=1)
+
+    @torch.no_grad()
+    def _reference_table(self) -> Tensor:
+        logits = self.reference.head(self.reference.states).float()
+        if self.demotion:
+            taken = torch.full_like(self.truth, -self.demotion, dtype=logits.dtype)
+            logits = logits.scatter_add(1, self.truth[:, None], taken[:, None])
+        return logits.log_softmax(dim=-1)
 
     @property
     def distance(self) -> Tensor:
@@ -181,3 +211,41 @@ class Tokens:
     def read(self, views: tuple[str, ...]) -> Tensor:
         """A table (views, c)."""
         return torch.stack([getattr(self, view) for view in views])
+
+    @torch.no_grad()
+    def slopes(self, views: tuple[str, ...], weights: Tensor) -> Tensor:
+        """(c, V) gradient at the logits of the views, (views, c), summed with `weights` alike.
+
+        Autograd comes to the same, but goes through the table a few times for each view. With
+        d = log p - E log p, H the entropy, S the variance, e_y one at the true token, e_o at the
+        likeliest other:
+
+            log p(y): e_y - p        margin: e_y - e_o         mean log p: 1 / V - p
+            H: -p d                  S: p (d^2 + 2 d - S)      KL(q || p): p - q
+
+        Views of hidden states have none. Where several other tokens are the likeliest, the first
+        is taken.
+        """
+        of = dict(zip(views, weights[:, :, None], strict=True))
+        log_p, margin, entropy, variance, log_uniform, divergence = (
+            of.get(view, 0.0)
+            for view in ("log_p", "margin", "entropy", "variance", "log_uniform", "divergence")
+        )
+        level = weights.new_zeros(len(self.truth), 1) + (divergence - log_p - log_uniform)
+        if "entropy" in of or "variance" in of:
+            deviation = self._table + self.entropy[:, None]
+            slopes = deviation * variance
+            slopes.add_(2 * variance - entropy).mul_(deviation)
+            level -= variance * self.variance[:, None]
+            slopes.add_(level).mul_(self._p)
+        else:
+            slopes = self._p * level
+        if "divergence" in of:
+            slopes.addcmul_(self._reference_table().exp_(), divergence, value=-1)
+        if "log_uniform" in of:
+            slopes.add_(log_uniform / slopes.shape[1])
+        if "margin" in of:
+            slopes.scatter_add_(1, self._others().argmax(dim=1, keepdim=True), -margin)
+        if "log_p" in of or "margin" in of:
+            slopes.scatter_add_(1, self.truth[:, None], log_p + margin)
+        return slopes

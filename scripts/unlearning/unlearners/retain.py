@@ -9,7 +9,7 @@ from torch import Tensor
 from unlearning.jobs.errors import InputError
 from unlearning.settings.unlearning import RetainSettings
 from unlearning.unlearners.learner import Learner
-from unlearning.unlearners.readings import Reading, Term
+from unlearning.unlearners.readings import Reading, Term, mean_of
 from unlearning.unlearners.request import Request
 
 
@@ -23,16 +23,13 @@ def retaining(learner: Learner, request: Request, settings: RetainSettings) -> C
     """
     batches = draw(request, settings.batch)
     if settings.kind == "nll":
-        return lambda: (
-            Reading(request.retain[next(batches)]),
-            lambda views: -settings.weight * views.log_p.mean(),
-        )
+        return lambda: mean_of(Reading(request.retain[next(batches)]), -settings.weight)
     original = learner.remember(request.retain)
 
     def term() -> Term:
         rows = next(batches)
         reading = Reading(request.retain[rows], ("divergence",), original[rows])
-        return reading, lambda views: settings.weight * views.divergence.mean()
+        return mean_of(reading, settings.weight)
 
     return term
 

@@ -71,7 +71,7 @@ def unlearn(
     Raises:
         InputError: the model has no such layer, or there is no text to keep.
     """
-    from unlearning.unlearners.readings import Reading
+    from unlearning.unlearners.readings import Reading, mean_of
     from unlearning.unlearners.retain import draw
 
     depth = learner.model.config.num_hidden_layers
@@ -85,8 +85,5 @@ def unlearn(
     while True:
         rows = next(batches)
         keep = Reading(request.retain[rows], ("distance",), original[rows], layer=layer)
-        learner.step(
-            (forget, lambda views: views.distance.mean()),
-            (keep, lambda views: settings.alpha * views.distance.mean()),
-        )
+        learner.step(mean_of(forget), mean_of(keep, settings.alpha))
         yield "misdirection"

@@ -121,6 +121,8 @@ def unlearn(
         InputError: no text to be kept or no unseen sequences were given, or none of these is as
             long as the longest sequence to be forgotten.
     """
+    from unlearning.unlearners.readings import Total
+
     check(request)
     generator = np.random.default_rng(request.seed)
     pool, held = halves(request, generator)
@@ -144,7 +146,7 @@ def unlearn(
             terms += match.terms()
         for text, count in kept:
             for reading in text.draw(generator, count, round(share * count)):
-                terms.append((reading, lambda views: weight * views.divergence.sum()))
+                terms.append((reading, Total(weight)))
         learner.learning_rate = peak * schedule(step, settings.steps)
         learner.step(*terms)
         if step + 1 < settings.steps:

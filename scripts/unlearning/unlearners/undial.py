@@ -37,11 +37,11 @@ def unlearn(
     learner: Learner, request: Request, settings: Settings
 ) -> Generator[str, np.ndarray, None]:
     """Each epoch, one step towards the demoted predictions of the whole forget set."""
-    from unlearning.unlearners.readings import Reading
+    from unlearning.unlearners.readings import Reading, mean_of
 
     original = learner.remember(request.forget)
     forget = Reading(request.forget, ("divergence",), original, demotion=settings.beta)
     yield "before"
     while True:
-        learner.step((forget, lambda views: views.divergence.mean()))
+        learner.step(mean_of(forget))
         yield "distillation"
