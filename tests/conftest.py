@@ -20,6 +20,12 @@ TABLES = (
 )  # fmt: skip
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """Files with slow tests first: none of them is left for the end, when one process is alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
     """Make a folder once for all test processes of a session: the first to ask makes it."""

@@ -9,8 +9,6 @@ import pytest
 import torch
 import yaml
 from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
     GPTNeoConfig,
     GPTNeoForCausalLM,
     LlamaConfig,
@@ -24,15 +22,13 @@ from unlearning.data.challenge.tasks import KINDS
 
 pytestmark = needs_samples
 SIZE = {"vocab_size": 50257, "bos_token_id": 50256, "eos_token_id": 50256}
+# the paper's architecture, and one that is read by the library's own forward pass
 MODELS = {
     "neo": lambda: GPTNeoForCausalLM(
         GPTNeoConfig(
             hidden_size=16, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]],
             max_position_embeddings=1024, **SIZE,
         )
-    ),
-    "gpt2": lambda: GPT2LMHeadModel(
-        GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=1024, **SIZE)
     ),
     "llama": lambda: LlamaForCausalLM(
         LlamaConfig(
@@ -55,7 +51,7 @@ def project(tmp_path_factory) -> Path:
     config = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
     config["challenge"]["mirror"] = str(MIRROR)
     config["models"] = {name: {"folder": f"given/{name}"} for name in MODELS}
-    config["forget_sets"] = {"sizes": [2], "seeds": [0, 1]}
+    config["forget_sets"] = {"sizes": [2], "seeds": [0]}
     config["unlearners"] = {name: config["unlearners"][name] for name in ("ga", "sga")}
     config["unlearning"] |= {"max_epochs": 3, "learning_rate": 0.01}
     config["measurement"]["limit"] = 2
@@ -72,7 +68,7 @@ def project(tmp_path_factory) -> Path:
 def test_every_stage_has_its_results(project):
     results = project / "results/paper"
     runs = pd.read_parquet(results / "runs.parquet")
-    assert runs.groupby("model").size().to_dict() == dict.fromkeys(MODELS, 4)
+    assert runs.groupby("model").size().to_dict() == dict.fromkeys(MODELS, 2)
     utility = pd.read_parquet(results / "utility.parquet")
     assert set(utility["task"]) == set(KINDS)
     assert (

@@ -6,15 +6,20 @@ All that a method trains, reads and sets through its learner is then the adapter
 moments and task vectors are those of A and B, a few percent of the model's.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
 from unlearning.jobs.errors import InputError, first_line
 from unlearning.models import sharding
 from unlearning.settings.unlearning import LoraSettings
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 FOLDER = "adapter"
 
@@ -33,6 +38,8 @@ def attach(model: PreTrainedModel, settings: LoraSettings, seed: int) -> PeftMod
     Raises:
         InputError: the model has no such matrices, or is to be spread over several processes.
     """
+    from peft import LoraConfig, get_peft_model
+
     if sharding.processes() > 1:
         raise InputError("unlearning.lora: adapters fit one GPU; set models.<name>.gpus to 1")
     targets = settings.targets

@@ -192,16 +192,16 @@ class Tokens:
     @property
     def divergence(self) -> Tensor:
         """KL(q || p) from the reference's distribution q."""
-        target = self._reference_table()
+        target = self._reference_logits().log_softmax(dim=-1)
         return (target.exp() * (target - self._table)).sum(dim=1)
 
     @torch.no_grad()
-    def _reference_table(self) -> Tensor:
+    def _reference_logits(self) -> Tensor:
         logits = self.reference.head(self.reference.states).float()
         if self.demotion:
             taken = torch.full_like(self.truth, -self.demotion, dtype=logits.dtype)
             logits = logits.scatter_add(1, self.truth[:, None], taken[:, None])
-        return logits.log_softmax(dim=-1)
+        return logits
 
     @property
     def distance(self) -> Tensor:
@@ -239,9 +239,9 @@ class Tokens:
             level -= variance * self.variance[:, None]
             slopes.add_(level).mul_(self._p)
         else:
-            slopes = self._p * level
+            slopes = self.head(self.states).float().softmax(dim=-1).mul_(level)
         if "divergence" in of:
-            slopes.addcmul_(self._reference_table().exp_(), divergence, value=-1)
+            slopes.addcmul_(self._reference_logits().softmax(dim=-1), divergence, value=-1)
         if "log_uniform" in of:
             slopes.add_(log_uniform / slopes.shape[1])
         if "margin" in of:
