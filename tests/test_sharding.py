@@ -19,6 +19,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+import unlearn
 from unlearning.jobs.files import write_csv, write_parquet
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -85,8 +86,8 @@ def job(request, tmp_path):
 
     def command(folder: str, **changes) -> list[str]:
         out = tmp_path / folder
-        return [
-            str(SCRIPTS / "unlearn.py"),
+        words = [
+            SCRIPTS / "unlearn.py",
             *("--model", tmp_path / "model", "--name", "tiny"),
             *("--sequences", tmp_path / "sequences.parquet"),
             *("--forget-sets", tmp_path / "forget_sets.parquet"),
@@ -96,17 +97,26 @@ def job(request, tmp_path):
             *("--checkpoints", out / "checkpoints", "--history", out / "history.parquet"),
             *("--runs", out / "runs.parquet"),
         ]
+        return [str(word) for word in words]
 
     return tmp_path, command
 
 
-def run(launcher: list[str], command: list, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [*launcher, *map(str, command)],
+def run_alone(command: list[str], monkeypatch) -> None:
+    """The job in this process."""
+    monkeypatch.setattr(sys, "argv", command)
+    unlearn.main()
+
+
+def run(launcher: list[str], command: list[str], **environment: str) -> None:
+    """The job, or any script, in the launcher's processes."""
+    done = subprocess.run(
+        [*launcher, *command],
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
         text=True,
     )
+    assert done.returncode == 0, done.stderr
 
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -132,12 +142,10 @@ def same(left: Path, right: Path, tolerance: float) -> None:
             np.testing.assert_allclose(two[name], weight, atol=tolerance, err_msg=name)
 
 
-def test_two_processes_give_what_one_gives(job):
+def test_two_processes_give_what_one_gives(job, monkeypatch):
     folder, command = job
-    alone = run([sys.executable], command("alone"))
-    assert alone.returncode == 0, alone.stderr
-    both = run(TORCHRUN, command("both"))
-    assert both.returncode == 0, both.stderr
+    run_alone(command("alone"), monkeypatch)
+    run(TORCHRUN, command("both"))
     same(folder / "alone", folder / "both", tolerance=1e-4)
     runs = pd.read_parquet(folder / "both/runs.parquet")
     assert runs["processes"].tolist() == [2, 2]
@@ -149,27 +157,24 @@ def test_two_processes_give_what_one_gives(job):
 
 
 @pytest.mark.parametrize("job", ["gpt2"], indirect=True)
-def test_accelerate_launches_it_and_shards_wait_in_the_cpu_s_memory(job):
+def test_accelerate_launches_it_and_shards_wait_in_the_cpu_s_memory(job, monkeypatch):
     folder, command = job
-    alone = run([sys.executable], command("alone"))
-    assert alone.returncode == 0, alone.stderr
-    both = run(ACCELERATE, command("both", offload="optimizer"))
-    assert both.returncode == 0, both.stderr
+    run_alone(command("alone"), monkeypatch)
+    run(ACCELERATE, command("both", offload="optimizer"))
     same(folder / "alone", folder / "both", tolerance=1e-4)
     assert pd.read_parquet(folder / "both/runs.parquet")["processes"].tolist() == [2, 2]
 
 
 @pytest.mark.parametrize("job", ["gpt2"], indirect=True)
-def test_two_processes_hold_on_to_the_same_text(job):
+def test_two_processes_hold_on_to_the_same_text(job, monkeypatch):
     folder, command = job
     blocks = {
         "npo": {"method": "npo", "retain": {"kind": "nll", "batch": 3}},
         "sga_kl": {"method": "selective_gradient_ascent", "retain": {"kind": "kl", "batch": 3}},
     }
     changes = {"unlearners": blocks, "cells": [[5, label, 0] for label in blocks]}
-    for name, launcher in (("alone", [sys.executable]), ("both", TORCHRUN)):
-        done = run(launcher, command(name, **changes))
-        assert done.returncode == 0, done.stderr
+    run_alone(command("alone", **changes), monkeypatch)
+    run(TORCHRUN, command("both", **changes))
     alone, both = (pd.read_parquet(folder / name / "history.parquet") for name in ("alone", "both"))
     keys = ["unlearner", "epoch", "sequence_id"]
     pd.testing.assert_frame_equal(alone[keys], both[keys])
@@ -198,7 +203,7 @@ sharding.leave()
 
 
 @pytest.mark.parametrize("architecture", MODELS)
-def test_extraction_likelihood_of_two_processes_is_that_of_one(architecture, tmp_path):
+def test_extraction_likelihood_of_two_processes_is_that_of_one(architecture, tmp_path, monkeypatch):
     import torch
 
     torch.manual_seed(1)
@@ -209,10 +214,9 @@ def test_extraction_likelihood_of_two_processes_is_that_of_one(architecture, tmp
     text[::2, 8] = 3  # some leave what the model would say
     np.save(tmp_path / "tokens.npy", text.numpy())
     (tmp_path / "extraction.py").write_text(EXTRACTION)
-    for launcher in ([sys.executable], TORCHRUN):
-        command = [tmp_path / "extraction.py", tmp_path]
-        done = run(launcher, command, PYTHONPATH=str(SCRIPTS))
-        assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path)])
+    exec(EXTRACTION, {})
+    run(TORCHRUN, [str(tmp_path / "extraction.py"), str(tmp_path)], PYTHONPATH=str(SCRIPTS))
     alone = np.load(tmp_path / "1-0-None.npy")
     assert alone.max() > 0.1
     assert len(set(alone)) > 2
@@ -226,7 +230,6 @@ def test_two_processes_stop_together_on_both_metrics(job):
     limits = pd.read_csv(folder / "thresholds.csv").assign(ma_mean=2.0)
     for el_mean, outcome in ((0.0, ["cap", 4]), (1.0, ["met_at_start", 0])):
         write_csv(limits.assign(el_mean=el_mean), folder / "thresholds.csv")
-        done = run(TORCHRUN, command(outcome[0], cells=[[5, "sga", 0]], stop_metrics=["ma", "el"]))
-        assert done.returncode == 0, done.stderr
+        run(TORCHRUN, command(outcome[0], cells=[[5, "sga", 0]], stop_metrics=["ma", "el"]))
         runs = pd.read_parquet(folder / outcome[0] / "runs.parquet")
         assert runs[["status", "epochs"]].values.tolist() == [outcome]
