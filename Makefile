@@ -99,6 +99,7 @@ study-docs:
 	cp $(addprefix $(STUDY)/,$(shell grep -o 'figures/[a-z_]*\.png' docs/study/README.md)) docs/study/figures/
 	find $(STUDY)/tables -name '*.csv' -size -400k -exec cp {} docs/study/tables/ ';'
 	cp $(STUDY)/claims.md $(STUDY)/provenance.json docs/study/
+	python benchmarks/summary.py --config config/study.yaml > docs/study/summary.md
 
 # the graph of the rules, as GitHub draws it
 docs/rules.md: $(READY) Snakefile $(wildcard rules/*.smk)

@@ -47,6 +47,7 @@ from unlearning.statistics import (
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import power  # noqa: E402  (a script)
+import summary  # noqa: E402
 
 JOB = TableJob(models=("small", "large"))
 SHAPE = Shape(
@@ -211,6 +212,20 @@ def test_averages_count_replicates(results, runs):
     )
     assert (original["n"] == len(NUMBERS)).all()
     assert original["mean"].notna().all()
+
+
+def test_the_summary_is_a_mean_over_cells_within_each_replicate(runs):
+    found = summary.over_cells(runs, "ga", "ma_max")
+    values = runs.query("unlearner == 'ga' and metric == 'ma_max'")
+    cells = values.groupby([REPLICATE, "model", "forget_size"])["value"].mean()
+    expected = mean_interval(cells.groupby(REPLICATE).mean())
+    assert (found.mean, found.low, found.n) == (
+        pytest.approx(expected.mean), pytest.approx(expected.low), len(NUMBERS),
+    )  # fmt: skip
+    lines = summary.markdown(runs).splitlines()
+    assert len({re.sub(r"\\\|", "", line).count("|") for line in lines}) == 1
+    row = next(line for line in lines if line.startswith("| GA |"))
+    assert f" {found.mean:.2f} [{found.low:.2f}, {found.high:.2f}] " in row
 
 
 def test_gains_count_replicates_and_their_bootstrap_draws_the_band_anew(results, runs):
