@@ -16,7 +16,7 @@ RESULTS = results/$(RUN)
 # jobs are started with `python`: it must be this environment's
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo real test test-slurm lint install lock schema plan check docs study-docs clean
+.PHONY: demo real test test-slurm lint install lock schema plan check study-docs clean
 
 demo: $(READY)
 	snakemake --configfile $(CONFIG)
@@ -79,27 +79,21 @@ plan: $(READY)
 check: $(READY)
 	@python benchmarks/check.py --configfile $(CONFIG)
 
-# the figures and verdicts that the README shows, from a finished demo; needs a Chromium
-SHOWN = $(shell grep -o 'docs/figures/[a-z_]*\.png' README.md)
-docs: docs/rules.md
-	rm -rf docs/figures
-	mkdir -p docs/figures
-	cp $(patsubst docs/%,results/demo/%,$(filter-out %/report.png,$(SHOWN))) docs/figures/
-	cp results/demo/claims.md docs/claims.md
+# what the README and docs/study/README.md show of a finished study: the report as a picture, which
+# needs a Chromium, figures, verdicts, and the tables that are small
+STUDY = results/study
+SHOWN = $(shell grep -oh 'figures/[a-z_]*\.png' README.md docs/study/README.md | sort -u)
+study-docs: $(READY)
+	rm -rf docs/study/figures docs/study/tables
+	mkdir -p docs/study/figures docs/study/tables
+	cp $(addprefix $(STUDY)/,$(filter-out %/report.png,$(SHOWN))) docs/study/figures/
+	find $(STUDY)/tables -name '*.csv' -size -400k -exec cp {} docs/study/tables/ ';'
+	cp $(STUDY)/claims.md $(STUDY)/reach.csv $(STUDY)/provenance.json docs/study/
+	python benchmarks/summary.py --config config/study.yaml > docs/study/summary.md
 	$(BROWSER) --headless --no-sandbox --disable-gpu --no-first-run --hide-scrollbars \
 	  --disable-background-networking --disable-component-update --disable-sync \
 	  --user-data-dir=$$(mktemp -d) --window-size=1180,1330 \
-	  --screenshot=$(CURDIR)/docs/figures/report.png file://$(CURDIR)/results/demo/index.html
-
-# what docs/study/README.md shows of a finished study, and its tables as far as they are small
-STUDY = results/study
-study-docs:
-	rm -rf docs/study/figures docs/study/tables
-	mkdir -p docs/study/figures docs/study/tables
-	cp $(addprefix $(STUDY)/,$(shell grep -o 'figures/[a-z_]*\.png' docs/study/README.md)) docs/study/figures/
-	find $(STUDY)/tables -name '*.csv' -size -400k -exec cp {} docs/study/tables/ ';'
-	cp $(STUDY)/claims.md $(STUDY)/provenance.json docs/study/
-	python benchmarks/summary.py --config config/study.yaml > docs/study/summary.md
+	  --screenshot=$(CURDIR)/docs/study/figures/report.png file://$(CURDIR)/$(STUDY)/index.html
 
 # the graph of the rules, as GitHub draws it
 docs/rules.md: $(READY) Snakefile $(wildcard rules/*.smk)
