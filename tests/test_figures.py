@@ -1,6 +1,7 @@
 """Every figure is drawn, the same bytes each time; and the entry points from end to end."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -96,6 +97,14 @@ def test_a_figure_is_the_same_bytes_each_time(name, results, analysis, tmp_path)
     for path in paths:
         assert path.read_bytes() == (analysis / "figures" / path.name).read_bytes(), path.name
         assert path.stat().st_size > 2000
+
+
+def test_the_figure_of_trust_says_what_its_intervals_are_over(results):
+    job = FigureJob(models=("small",))
+    for settings, counted in ((job, "1 models"), (replace(job, replicated=True), "1 replicates")):
+        figure = FIGURES["trust"](results, settings)
+        assert figure.get_supxlabel().startswith(f"n = {counted}")
+        plt.close(figure)
 
 
 def test_a_compact_svg_keeps_every_coordinate_to_a_hundredth_of_a_point(tmp_path):

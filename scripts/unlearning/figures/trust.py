@@ -33,7 +33,7 @@ def trust(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
 
     Args:
         results: uses trust.
-        settings: nothing of it.
+        settings: uses replicated.
     """
     table = results["trust"]
     if table.empty:
@@ -57,6 +57,8 @@ def trust(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figure:
     axes[0][0].set_yticks(range(len(table)), names)
     axes[0][0].set_ylim(len(table) - 0.5, -0.5)
     counts = (("n", "models"), ("relearning_n", "cells"))
+    if settings.replicated:
+        counts = (("n", "replicates"),)
     said = [f"{int(table[n].max())} {unit}" for n, unit in counts if table[n].notna().any()]
     figure.supxlabel(f"n = {', '.join(said)}.  Bars: 95 % intervals.", fontsize=8)
     return figure
