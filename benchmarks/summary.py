@@ -10,6 +10,7 @@ in pairs; this is for a page that has room for one.
 import argparse
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -45,16 +46,16 @@ def over_cells(runs: pd.DataFrame, unlearner: str, metric: str) -> Interval:
     return witnessed_mean(rows["value"], clusters=clusters_of(rows))
 
 
-def markdown(runs: pd.DataFrame) -> str:
+def markdown(runs: pd.DataFrame, metrics: Sequence[str] = SHOWN) -> str:
     """The table: methods in the order of every legend, metrics with their direction."""
     better = {"lower": "↓", "higher": "↑", "": ""}
-    heads = [f"{METRICS[name].label} {better[METRICS[name].better]}" for name in SHOWN]
+    heads = [f"{METRICS[name].label} {better[METRICS[name].better]}" for name in metrics]
     heads = [head.strip().replace("|", "\\|") for head in heads]
-    lines = [f"| | {' | '.join(heads)} | n |", "|---" * (len(SHOWN) + 2) + "|"]
+    lines = [f"| | {' | '.join(heads)} | n |", "|---" * (len(metrics) + 2) + "|"]
     present = set(runs["unlearner"])
     order = [label for label in METHODS if label in present]
     for label in order + sorted(present - set(order)):
-        found = [over_cells(runs, label, metric) for metric in SHOWN]
+        found = [over_cells(runs, label, metric) for metric in metrics]
         n = max(one.n for one in found)
         lines.append(f"| {METHODS.get(label, label)} | {' | '.join(map(told, found))} | {n} |")
     return "\n".join(lines) + "\n"
@@ -73,9 +74,11 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--config", type=Path, default=Path("config/config.yaml"))
+    parser.add_argument("--metrics", nargs="+", default=SHOWN, choices=METRICS, metavar="NAME")
     arguments = parser.parse_args()
     config = check(yaml.safe_load(arguments.config.read_text(encoding="utf-8")))
-    print(markdown(read_table(Path("results", config["run"], "tables", "per_run.csv"))), end="")
+    runs = read_table(Path("results", config["run"], "tables", "per_run.csv"))
+    print(markdown(runs, arguments.metrics), end="")
 
 
 if __name__ == "__main__":
