@@ -192,20 +192,20 @@ class Learner:
     def _add_terms(self, terms: Iterable[Term]) -> None:
         self.model.train(self._checkpointing)
         for reading, objective in terms:
-            shares = self._shares(len(reading.rows))
+            shares, kept = self._shares(len(reading.rows)), None
             if isinstance(objective, Total):
                 count = len(reading.views), reading.rows[:, 1:].numel()
                 slopes = torch.full(count, objective.weight, device=reading.rows.device)
-                self._add_slopes(reading, shares, None, slopes * sharding.processes())
-                continue
-            # the activations of one micro-batch may wait for the slopes
-            kept = [self._states(reading, shares[0][0])] if len(shares) == 1 else None
-            table = self._table(reading, shares, kept).requires_grad_()
-            value = objective(reading.shaped(table))
-            if value.requires_grad:
+            else:
+                # the activations of one micro-batch may wait for the slopes
+                kept = [self._states(reading, shares[0][0])] if len(shares) == 1 else None
+                table = self._table(reading, shares, kept).requires_grad_()
+                value = objective(reading.shaped(table))
+                if not value.requires_grad:
+                    continue
                 (slopes,) = torch.autograd.grad(value, table)
-                # the processes' gradients are averaged
-                self._add_slopes(reading, shares, kept, slopes * sharding.processes())
+            # the processes' gradients are averaged
+            self._add_slopes(reading, shares, kept, slopes * sharding.processes())
 
     @torch.no_grad()
     def read(self, reading: Reading) -> Views:
