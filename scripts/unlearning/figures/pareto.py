@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from unlearning.analysis.replicates import CELL_KEYS, pair_of
+from unlearning.analysis.replicates import CELL_KEYS, REPLICATE, replicated, units
 from unlearning.figures.style import (
     BY_CONSTRUCTION,
     FigureJob,
@@ -31,7 +31,7 @@ def pareto_attack(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figu
 def _fronts(
     results: dict[str, pd.DataFrame], settings: FigureJob, measure: str, metric: str, limit: float
 ) -> Figure:
-    """One panel per cell: means large, single draws small, the Pareto front as a line.
+    """One panel per cell: means large, single draws or replicates small, the Pareto front as a line.
 
     Args:
         results: uses candidates and per_run.
@@ -45,11 +45,11 @@ def _fronts(
         return empty("no run of an unlearner came through")
     runs = results["per_run"]
     runs = runs[runs["metric"].isin([metric, settings.utility_metric])]
-    repetition = [name for name in pair_of(runs) if name not in CELL_KEYS]
-    draws = runs.pivot(
-        index=["model", "forget_size", "unlearner", *repetition], columns="metric", values="value"
-    ).dropna()
-    labels = method_order(draws.index.get_level_values("unlearner"))
+    keys = [*CELL_KEYS, "unlearner"]
+    repeated = units(runs, [*keys, "metric"]).pivot(
+        index=[*keys, REPLICATE if replicated(runs) else "seed"], columns="metric", values="value"
+    ).dropna()  # fmt: skip
+    labels = method_order(repeated.index.get_level_values("unlearner"))
     colours, shapes = palette(labels), markers(labels)
     models, sizes = settings.model_order(table), sorted(table["forget_size"].unique())
     figure, axes = grid(len(models), len(sizes), width=2.75, height=1.9, sharex=True, sharey="row")
@@ -58,12 +58,12 @@ def _fronts(
             axis.axvline(limit, color="grey", linewidth=1, linestyle="--", zorder=1)
             for label in labels:
                 try:
-                    own = draws.loc[(model, size, label)]
+                    own = repeated.loc[(model, size, label)]
                 except KeyError:
                     continue
                 style = {"color": colours[label], "marker": shapes[label], "linewidths": 0}
                 x, y = own[metric], own[settings.utility_metric]
-                if label in ("original", "control"):  # one model each: all draws share its utility
+                if label in ("original", "control"):  # one model each: draws share its utility
                     axis.scatter(x.mean(), y.mean(), s=55, zorder=3, **style)
                     continue
                 axis.scatter(x, y, s=9, alpha=0.5, zorder=2, **style)
@@ -83,11 +83,11 @@ def _fronts(
         axis.set_title(f"{size} sequences\n{axis.get_title()}", fontsize=8)
     circular = circular_in(table) if measure == "outliers" else set()
     note = f"\n{BY_CONSTRUCTION}" if circular else ""
-    n = draws.groupby(level=["model", "forget_size", "unlearner"]).size().max()
+    n = repeated.groupby(level=keys).size().max()
     figure.supxlabel(
         f"{METRICS[metric].label} [{METRICS[metric].unit}]; better: up and left; dashed: the limit"
-        f" ({limit:g})\nlarge: mean over n = {n} draws, small: each draw; line: Pareto front of the"
-        f" means, from private to useful{note}",
+        f" ({limit:g})\nlarge: mean over n = {n} {settings.repetitions}, small: each of them; line:"
+        f" Pareto front of the means, from private to useful{note}",
         fontsize=9,
     )
     method_legend(figure, labels, settings, daggers=circular)
