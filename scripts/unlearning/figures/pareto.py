@@ -31,7 +31,7 @@ def pareto_attack(results: dict[str, pd.DataFrame], settings: FigureJob) -> Figu
 def _fronts(
     results: dict[str, pd.DataFrame], settings: FigureJob, measure: str, metric: str, limit: float
 ) -> Figure:
-    """One panel per cell: means large, single draws or replicates small, the Pareto front as a line.
+    """One panel per cell: means large, what they are of small, the Pareto front as a line.
 
     Args:
         results: uses candidates and per_run.
