@@ -360,9 +360,9 @@ def memorized(asked: Request) -> GPTNeoForCausalLM:
     return model
 
 
-def run(model: GPTNeoForCausalLM, asked: Request, *, max_epochs: int = 100, **settings):
+def run(model: GPTNeoForCausalLM, asked: Request, *, max_epochs=100, stop="none", **settings):
     return unlearn(
-        model, asked, "twin", unlearners.settings_of("twin", "twin", settings), StopRule("none"),
+        model, asked, "twin", unlearners.settings_of("twin", "twin", settings), StopRule(stop),
         learning_rate=5e-3, micro_batch=8, max_epochs=max_epochs,
     )  # fmt: skip
 
@@ -415,6 +415,14 @@ def test_the_run_ends_after_its_steps_and_the_last_is_measured():
     assert run(memorized(asked), asked, steps=3, max_epochs=3).status == "finished"
     cut = run(memorized(asked), asked, steps=3, max_epochs=2)
     assert (cut.status, len(cut.phases)) == ("cap", 2)
+
+
+def test_where_no_rule_judges_every_fifth_epoch_is_measured_and_the_last():
+    asked, epochs = request(), {}
+    for rule in ("none", "mean"):
+        outcome = run(memorized(asked), asked, steps=12, stop=rule)
+        epochs[rule] = outcome.history["epoch"].unique().tolist()
+    assert epochs == {"none": [0, 5, 10, 12], "mean": [*range(13)]}
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_others():

@@ -6,7 +6,8 @@ and yields after every step (one step = one epoch, the whole forget set being on
 of the phase that the step belonged to; the first yield, before any step, names "before". What
 comes back from each yield is g, the memorization of every forget-set sequence as just measured:
 (F,) array, in the order of `request.forget`. The driver decides when to stop. A method with an end
-of its own declares `ENDS = True` and *returns* the phase of its last step instead of yielding it.
+of its own declares `ENDS = True` and *returns* the phase of its last step instead of yielding it;
+where no stop rule judges it, g may be a few steps old.
 
 A file may also hold `RETAIN`, the published term on text to keep (`RetainSettings`), which every
 step adds unless the config says otherwise; `RETAIN_KINDS`, if not every kind of that term goes with
@@ -36,6 +37,9 @@ BESIDE = {"__init__", "driver", "grid", "learner", "pairing", "readings", "reque
 """Files that are no method: what a method may do to a model and read of it, how sequences are
 paired, what is asked of a method, the term on text to keep, the grid it is tuned on, who drives
 it."""
+
+SELDOM = 5
+"""Epochs between measurements where no rule judges: each costs a sixth of a step of twin."""
 
 
 def names() -> list[str]:

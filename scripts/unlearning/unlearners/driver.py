@@ -73,7 +73,8 @@ class Outcome:
             method took its last step), "cap" (the epoch limit came first) or "diverged" (weights
             or scores are no longer finite numbers).
         phases: the phase of each epoch taken, in order.
-        history: columns epoch (0: before the first step), position (in the forget set), ma, loss.
+        history: columns epoch (0: before the first step), position (in the forget set), ma, loss;
+            of the epochs that were measured, the last among them.
     """
 
     status: str
@@ -101,7 +102,7 @@ def unlearn(
 
     Memorization of every forget-set sequence is measured before the first step and after each
     one; that measurement is what the method selects by, what the rule judges and what the history
-    records.
+    records. Where no rule judges, it is taken at every fifth epoch and at the end.
 
     Args:
         model: in full precision, on the device to compute on.
@@ -136,14 +137,18 @@ def unlearn(
         )
     steps = module.unlearn(learner, request, settings)
     next(steps)
+    judged = stop.rule != "none"
     status, phases, history, last = "cap", [], [], False
     with progress(total=max_epochs, desc=label, unit="epoch", delay=0) as bar:
         for epoch in range(max_epochs + 1):
-            ma, loss = ma_and_loss(model, request.forget)
-            history.append(_measurement(epoch, ma, loss))
-            seen = {"mean_ma": f"{ma.mean():.3f}", "max_ma": f"{ma.max():.3f}"}
-            bar.set_postfix(seen, refresh=False)
-            if not (np.isfinite(loss).all() and learner.is_finite()):
+            finite = learner.is_finite()
+            seldom = epoch % unlearners.SELDOM == 0 or epoch == max_epochs
+            if judged or last or seldom or not finite:
+                ma, loss = ma_and_loss(model, request.forget)
+                history.append(_measurement(epoch, ma, loss))
+                seen = {"mean_ma": f"{ma.mean():.3f}", "max_ma": f"{ma.max():.3f}"}
+                bar.set_postfix(seen, refresh=False)
+            if not (finite and np.isfinite(loss).all()):
                 status = "diverged"
                 break
             if stop.met(model, request, ma):

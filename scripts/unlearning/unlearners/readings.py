@@ -238,8 +238,9 @@ class Tokens:
             slopes.add_(2 * variance - entropy).mul_(deviation)
             level -= variance * self.variance[:, None]
             slopes.add_(level).mul_(self._p)
-        else:
-            slopes = self.head(self.states).float().softmax(dim=-1).mul_(level)
+        else:  # no table of log p for its own sake
+            logits = self._table if "margin" in of else self.head(self.states).float()
+            slopes = logits.softmax(dim=-1).mul_(level)
         if "divergence" in of:
             slopes.addcmul_(self._reference_logits().softmax(dim=-1), divergence, value=-1)
         if "log_uniform" in of:
