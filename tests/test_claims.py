@@ -466,7 +466,8 @@ def reached(**changes: float) -> pd.Series:
     table = reach(pd.DataFrame(rows, columns=columns), SETTINGS)
     assert table.columns.tolist() == COLUMNS
     page = reach_markdown(table)
-    assert page.count("| yes |") == (table["reached"] == "yes").sum()
+    assert page.count(" yes |") == (table["reached"] == "yes").sum()
+    assert page.count(" **no** |") == (table["reached"] == "no").sum()
     return table.set_index("metric")
 
 
@@ -492,6 +493,26 @@ def test_a_goal_that_was_not_measured_is_not_reached():
     other = reach(runs[runs["unlearner"] == "control"], SETTINGS)
     assert other.empty
     assert reach_markdown(other) == ""
+
+
+def test_every_method_is_held_to_the_goals_in_the_order_of_the_legends():
+    rows = [
+        ("m", size, who, 0, "attack_auc_worst", level + (who != "control") * 0.001 * (size % 3))
+        for who, level in [
+            ("control", 0.5),
+            ("own", 0.5),
+            ("twin", 0.5),
+            ("ga", 0.8),
+            ("original", 1),
+        ]
+        for size in range(6)
+    ]
+    columns = ["model", "forget_size", "unlearner", "seed", "metric", "value"]
+    table = reach(pd.DataFrame(rows, columns=columns), SETTINGS)
+    assert list(dict.fromkeys(table["method"])) == ["ga", "twin", "own"]
+    first = table[table["metric"] == "attack_auc_worst"].set_index("method")
+    assert first["reached"].to_dict() == {"ga": "no", "twin": "yes", "own": "yes"}
+    assert "| 0.03 | +0.30 **no** | +0.00 yes | +0.00 yes |" in reach_markdown(table)
 
 
 def test_three_cells_do_not_decide_it():

@@ -34,7 +34,7 @@ def judge_own_target(runs: pd.DataFrame, settings: ClaimSettings) -> Verdict:
             evidence.append(f"{goal.metric}: not measured")
             beyond.append(0)
             continue
-        found, sign = goal.found(runs, settings)
+        found, sign = goal.found(runs, label, settings)
         beyond.append(sign)
         level = pooled_mean(runs, goal.metric, label, settings)
         word = {-1: "within the margin", 1: "beyond the margin", 0: "not sure"}[sign]
@@ -42,7 +42,7 @@ def judge_own_target(runs: pd.DataFrame, settings: ClaimSettings) -> Verdict:
             f"{METRICS[goal.metric].label}: {show(level, False)}, minus control {show(found)}"
             f" ({word})"
         )
-    held, sign = drift.found(runs, settings)
+    held, sign = drift.found(runs, label, settings)
     beyond.append(sign)
     evidence.append(f"{METRICS[drift.metric].label}: {show(held)}")
     if not (runs["unlearner"] == "control").any():

@@ -1,6 +1,6 @@
-"""How near a method that gives each sequence a target of its own comes to what it is for.
+"""How near each method comes to what unlearning is for.
 
-Nobody finds its forgotten sequences better than those of a model that never saw them; they do not
+Nobody finds the forgotten sequences better than those of a model that never saw them; they do not
 come back; unseen sequences and utility stay where they were. A goal is how far it may be off, one
 of the margins under `claims:` and the drift of the map's rule.
 """
@@ -11,13 +11,14 @@ import pandas as pd
 
 from unlearning.analysis.claims.verdicts import ClaimSettings
 from unlearning.analysis.gains import pooled_difference
-from unlearning.names import METRICS
+from unlearning.names import METRICS, method_name, method_order
 from unlearning.statistics import PairedDifference, sign_of
 
 COLUMNS = [
     "method", "metric", "label", "than", "limit", "mean", "low", "high", "n", "reached",
 ]  # fmt: skip
 REACHED = {-1: "yes", 0: "not sure", 1: "no"}
+SHORT = {"yes": "yes", "not sure": "?", "no": "**no**"}
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,16 @@ class Goal:
     than: str
     limit: float
 
-    def found(self, runs: pd.DataFrame, settings: ClaimSettings) -> tuple[PairedDifference, int]:
-        """How much worse the method is, pooled over cells, and which side of the limit it is on.
+    def found(
+        self, runs: pd.DataFrame, method: str, settings: ClaimSettings
+    ) -> tuple[PairedDifference, int]:
+        """How much worse a method is, pooled over cells, and which side of the limit it is on.
 
         Returns:
             The difference, positive where it is worse, and -1 surely within the limit, +1 surely
             beyond it, 0 not sure.
         """
-        left, right = settings.own_target, self.than
+        left, right = method, self.than
         if METRICS[self.metric].better == "higher":
             left, right = right, left
         pair = (runs, self.metric, left, right, settings.confidence)
@@ -73,41 +76,50 @@ def goals(settings: ClaimSettings) -> list[Goal]:
 
 
 def reach(runs: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
-    """How near the method of C8 comes to each goal.
+    """How near each method comes to each goal.
 
     Args:
         runs: per_run.csv.
-        settings: margins, the method's label.
+        settings: margins.
 
     Returns:
-        Columns `COLUMNS`, one row per goal: mean, low, high and n are of how much worse the method
-        is than who it is compared with; reached is "yes" or "no" where that is sure by both
-        intervals, "not sure", or "not measured". Empty if the method was not run.
+        Columns `COLUMNS`, one row per method and goal: mean, low, high and n are of how much worse
+        the method is than who it is compared with; reached is "yes" or "no" where that is sure by
+        both intervals, "not sure", or "not measured".
     """
     rows = []
-    for goal in goals(settings) if (runs["unlearner"] == settings.own_target).any() else ():
-        row = asdict(goal) | {"method": settings.own_target, "label": METRICS[goal.metric].label}
-        found, sign = goal.found(runs, settings)
-        row |= {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
-        rows.append(row | {"reached": REACHED[sign] if found.n else "not measured"})
+    for method in method_order(set(runs["unlearner"]) - {"original", "control"}):
+        for goal in goals(settings):
+            found, sign = goal.found(runs, method, settings)
+            row = {"method": method} | asdict(goal) | {"label": METRICS[goal.metric].label}
+            row |= {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
+            rows.append(row | {"reached": REACHED[sign] if found.n else "not measured"})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def reach_markdown(table: pd.DataFrame) -> str:
-    """The table as a section of the claims' page; nothing where there is none."""
+    """The table as a section of the claims' page, a row per goal; nothing where there is none."""
     if table.empty:
         return ""
+    methods = list(dict.fromkeys(table["method"]))
     lines = [
         "",
-        f"## How near {table['method'].iloc[0]} comes to its goals",
+        "## How near each method comes to what unlearning is for",
         "",
-        "| how much worse it may be | than | at most | it is | n | reached |",
-        "|---|---|---|---|---|---|",
+        "How much worse a method is than the model that never saw the sequences, or than the"
+        " original, and whether that is within the limit: surely (yes), surely not (**no**), or not"
+        " sure (?). Intervals and n are in reach.csv.",
+        "",
+        f"| | than | at most | {' | '.join(map(method_name, methods))} |",
+        "|---" * (3 + len(methods)) + "|",
     ]
-    for row in table.itertuples():
-        bounds = "" if pd.isna(row.low) else f" [{row.low:+.3f}, {row.high:+.3f}]"
-        found = "–" if pd.isna(row.mean) else f"{row.mean:+.3f}{bounds}"
-        lines.append(
-            f"| {row.label} | {row.than} | {row.limit:g} | {found} | {row.n} | {row.reached} |"
-        )
+    for label, of_goal in table.groupby("label", sort=False):
+        cells = [told(row) for row in of_goal.itertuples()]
+        than, limit = of_goal[["than", "limit"]].iloc[0]
+        lines.append(f"| {label} | {than} | {limit:g} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def told(row: tuple) -> str:
+    """A cell of that table: "+0.02 yes"."""
+    return "–" if pd.isna(row.mean) else f"{row.mean:+.2f} {SHORT.get(row.reached, '')}".strip()
