@@ -177,7 +177,7 @@ def unlearning_work(
     ends = getattr(module, "ENDS", False) and plan.stop == "none"
     held = plan.retain is not None and plan.retain.kind == "kl"
     usual = HELD_EPOCHS if held else EPOCHS
-    epochs = min(getattr(plan.settings, "steps", limit) if ends else usual, limit)
+    epochs = plan.settings.steps if ends else min(usual, limit)
     beside = sum(getattr(plan.settings, key) for key in getattr(module, "ROWS_BESIDE", ()))
     compared = beside > 0 or held  # with the original
     beside += plan.retain.batch if plan.retain else 0

@@ -158,6 +158,16 @@ def test_a_method_that_needs_text_to_keep_says_so_before_anything_runs():
     check(config)
 
 
+def test_a_method_that_changes_all_weights_takes_no_adapter():
+    config = demo()
+    config["unlearners"] = {"perturb": {"method": "shrink_and_perturb"}}
+    config["tuning"] = None
+    check(copy.deepcopy(config))
+    config["models"]["small"]["unlearning"]["lora"] = {"rank": 4}
+    with pytest.raises(InputError, match=r"unlearners.perturb: .* small is given a low-rank"):
+        check(config)
+
+
 def test_a_method_that_needs_text_to_keep_is_given_some_of_the_challenge():
     config = paper()
     config["unlearners"]["npo"] = {"method": "npo"}

@@ -413,7 +413,8 @@ def test_the_run_ends_after_its_steps_and_the_last_is_measured():
     last = outcome.history.query("epoch == 3")["loss"].to_numpy()
     np.testing.assert_array_equal(last, losses(model, asked.forget))
     assert run(memorized(asked), asked, steps=3, max_epochs=3).status == "finished"
-    cut = run(memorized(asked), asked, steps=3, max_epochs=2)
+    assert run(memorized(asked), asked, steps=3, max_epochs=2).status == "finished"
+    cut = run(memorized(asked), asked, steps=3, max_epochs=2, stop="mean")
     assert (cut.status, len(cut.phases)) == ("cap", 2)
 
 

@@ -262,6 +262,8 @@ def check(values: dict[str, Any]) -> dict[str, Any]:
         block.setdefault("stop", plan.stop)
         if plan.needs_retain:
             _check_retain(label, config)
+        if plan.all_weights:
+            _check_weights(label, config)
     _check_tuning(config, pool)
     plain = TypeAdapter(Config).dump_python(config, mode="json")
     plain["forget_sets"]["sizes"] = list(sizes)
@@ -480,6 +482,17 @@ def _check_retain(label: str, config: Config) -> None:
         f"config: unlearners.{label}: trains on text to keep, and there is none; give {key}, or"
         " leave out the method, or its term on such text (retain: null)"
     )
+
+
+def _check_weights(label: str, config: Config) -> None:
+    """A method that changes all weights is not given a low-rank adapter instead, on any model."""
+    shared = config.unlearning.lora
+    for name, model in config.models.items():
+        if model.unlearning.get("lora", shared):
+            raise InputError(
+                f"config: unlearners.{label}: changes all weights of a model, and {name} is given a"
+                " low-rank adapter to train; leave out the method, or unlearning.lora"
+            )
 
 
 def _check_tasks(config: Config) -> None:

@@ -26,6 +26,7 @@ METHODS = {
     "max_entropy": "ME",
     "rmu": "RMU",
     "baldro": "GA, weighted as in BalDRO",
+    "perturb": "shrink & perturb",
     "sga_each": "SGA-each (ours)",
     "ta_then_sga": "TA→SGA (ours)",
     "twin": "twin (ours)",

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 from typing_extensions import override
 
@@ -108,6 +109,18 @@ def add_up(table: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(table)
     return table
+
+
+def whole(parameter: Tensor) -> Tensor:
+    """A parameter as one, gathered from the processes if the model is sharded."""
+    return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+
+
+def share_of(value: Tensor, parameter: Tensor) -> Tensor:
+    """What this process holds, of a parameter, of a value that every process has whole."""
+    if not isinstance(parameter, DTensor):
+        return value
+    return distribute_tensor(value, parameter.device_mesh, parameter.placements).to_local()
 
 
 def whole_weights(model: PreTrainedModel) -> dict[str, Tensor] | None:

@@ -38,7 +38,8 @@ class UnlearningSettings:
     same: this bounds memory and changes nothing beyond rounding."""
 
     max_epochs: int = Field(default=150, gt=0)
-    """At most this many epochs a run; published 150. A run that gets there is recorded as such."""
+    """At most this many epochs of a run that a stop rule judges; published 150. One that gets there
+    is recorded as such."""
 
     stop_metrics: tuple[Literal["ma", "el"], ...] = Field(default=("ma",), min_length=1)
     """What the stop rule looks at: "ma" as in the ICML 2024 release; "ma" and "el" as in Jang et

@@ -11,8 +11,9 @@ where no stop rule judges it, g may be a few steps old.
 
 A file may also hold `RETAIN`, the published term on text to keep (`RetainSettings`), which every
 step adds unless the config says otherwise; `RETAIN_KINDS`, if not every kind of that term goes with
-the method; `NEEDS_RETAIN = True`, if the method itself trains on rows to retain; and
-`ONE_LENGTH = True`, if it steps on sequences of one length alone. For the plan of a run's cost it
+the method; `NEEDS_RETAIN = True`, if the method itself trains on rows to retain;
+`ONE_LENGTH = True`, if it steps on sequences of one length alone; and `ALL_WEIGHTS = True`, if a
+low-rank adapter would not do. For the plan of a run's cost it
 may say `PASSES`, forward passes over the forget set that a step of its own comes to (3 if not said:
 forward and backward; 4 where token statistics are read before slopes go back), and `ROWS_BESIDE`,
 the settings that say how many other rows a step takes; a method that ends has `steps` among them.
@@ -85,6 +86,7 @@ class Plan:
         relative_rate: the learning rate as a multiple of the shared one, or None.
         retain: the term that every step adds on text to keep, or None.
         needs_retain: whether there must be rows to retain.
+        all_weights: whether it changes more than an adapter of the model could hold.
     """
 
     method: str
@@ -94,6 +96,7 @@ class Plan:
     relative_rate: float | None
     retain: RetainSettings | None
     needs_retain: bool
+    all_weights: bool
 
     def rate(self, shared: float) -> float:
         """The learning rate of a run, where all share `shared`."""
@@ -142,4 +145,5 @@ def plan(label: str, block: dict[str, Any]) -> Plan:
         relative_rate=shared.relative_rate,
         retain=retain,
         needs_retain=retain is not None or getattr(module, "NEEDS_RETAIN", False),
+        all_weights=getattr(module, "ALL_WEIGHTS", False),
     )

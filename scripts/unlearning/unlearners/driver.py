@@ -112,7 +112,7 @@ def unlearn(
         stop: when to stop.
         learning_rate: Adam's.
         micro_batch: token rows per forward and backward pass.
-        max_epochs: at most this many steps; published 150.
+        max_epochs: at most this many steps where a rule judges; published 150.
         precision: of the steps' matrix products, see `Learner`.
         checkpointing: see `Learner`.
         offload: see `Learner`.
@@ -138,12 +138,12 @@ def unlearn(
     steps = module.unlearn(learner, request, settings)
     next(steps)
     judged = stop.rule != "none"
+    limit = max_epochs if judged else settings.steps
     status, phases, history, last = "cap", [], [], False
-    with progress(total=max_epochs, desc=label, unit="epoch", delay=0) as bar:
-        for epoch in range(max_epochs + 1):
+    with progress(total=limit, desc=label, unit="epoch", delay=0) as bar:
+        for epoch in range(limit + 1):
             finite = learner.is_finite()
-            seldom = epoch % unlearners.SELDOM == 0 or epoch == max_epochs
-            if judged or last or seldom or not finite:
+            if judged or last or epoch % unlearners.SELDOM == 0 or not finite:
                 ma, loss = ma_and_loss(model, request.forget)
                 history.append(_measurement(epoch, ma, loss))
                 seen = {"mean_ma": f"{ma.mean():.3f}", "max_ma": f"{ma.max():.3f}"}
@@ -157,7 +157,7 @@ def unlearn(
             if last:
                 status = "finished"
                 break
-            if epoch < max_epochs:
+            if epoch < limit:
                 try:
                     phase = steps.send(ma)
                 except StopIteration as end:

@@ -189,6 +189,27 @@ class Learner:
         yield
         self.assign(kept)
 
+    @torch.no_grad()
+    def perturb(self, share: float, seed: int) -> None:
+        """Mix every matrix with noise of its own spread; norms and biases stay.
+
+        w becomes (1 - share) w + share s e, with s the standard deviation of its entries and e
+        standard normal. Each process draws the noise of whole matrices, so that it is the same for
+        any number of them.
+
+        Args:
+            share: of the noise, 0 to 1.
+            seed: of the noise.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self._parameters:
+            if parameter.ndim > 1:
+                whole = sharding.whole(parameter)
+                noise = torch.randn(whole.shape, generator=generator).to(whole.device)
+                mixed = (1 - share) * whole + share * whole.std() * noise
+                shard_of(parameter).copy_(sharding.share_of(mixed, parameter))
+        self._remembered = None
+
     def _add_terms(self, terms: Iterable[Term]) -> None:
         self.model.train(self._checkpointing)
         for reading, objective in terms:

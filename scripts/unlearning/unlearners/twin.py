@@ -84,7 +84,7 @@ class Settings:
     """How hard and how long to pull, and what to hold."""
 
     steps: int = Field(default=100, ge=1)
-    """Steps of a run, which ends after them; `unlearning.max_epochs` must not be fewer."""
+    """Steps of a run, which ends after them, whatever `unlearning.max_epochs` is."""
 
     rate: float = Field(default=4.0, gt=0)
     """Highest learning rate, as a multiple of `unlearning.learning_rate`: linear warm-up, then a
