@@ -56,7 +56,8 @@ install: $(READY)
 
 $(READY): requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --requirement requirements.lock
+	# not compiled: what is imported will be, once, and most of it never is
+	$(VENV)/bin/python -m pip install --quiet --no-compile --requirement requirements.lock
 	touch $@
 
 # resolve requirements.in anew; torch's CUDA packages are left to torch's own exact pins
