@@ -83,6 +83,7 @@ check: $(READY)
 # what the README and docs/study/README.md show of a finished study: the report as a picture, which
 # needs a Chromium, figures, verdicts, and the tables that are small
 STUDY = results/study
+ADDED = results/study_perturb
 SHOWN = $(shell grep -oh 'figures/[a-z_]*\.png' README.md docs/study/README.md | sort -u)
 study-docs: $(READY)
 	rm -rf docs/study/figures docs/study/tables
@@ -91,6 +92,12 @@ study-docs: $(READY)
 	find $(STUDY)/tables -name '*.csv' -size -400k -exec cp {} docs/study/tables/ ';'
 	cp $(STUDY)/claims.md $(STUDY)/reach.csv $(STUDY)/provenance.json docs/study/
 	python benchmarks/summary.py --config config/study.yaml > docs/study/summary.md
+	rm -rf docs/study/perturb
+	mkdir docs/study/perturb
+	cp $(foreach name,which_method attack_suite ulira,$(ADDED)/figures/$(name).png) docs/study/perturb/
+	cp $(foreach name,solution_space ulira,$(ADDED)/tables/$(name).csv) docs/study/perturb/
+	cp $(ADDED)/reach.csv $(ADDED)/provenance.json docs/study/perturb/
+	python benchmarks/summary.py --config config/study_perturb.yaml > docs/study/perturb/summary.md
 	$(BROWSER) --headless --no-sandbox --disable-gpu --no-first-run --hide-scrollbars \
 	  --disable-background-networking --disable-component-update --disable-sync \
 	  --user-data-dir=$$(mktemp -d) --window-size=1180,1330 \
