@@ -56,8 +56,9 @@ install: $(READY)
 
 $(READY): requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	# not compiled: what is imported will be, once, and most of it never is
 	$(VENV)/bin/python -m pip install --quiet --no-compile --requirement requirements.lock
+	# by all cores, which pip does not; files for other versions of Python do not compile
+	$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
 # resolve requirements.in anew; torch's CUDA packages are left to torch's own exact pins
