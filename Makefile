@@ -1,4 +1,4 @@
-# make demo   the whole experiment on the embedded default, in a quarter of an hour on two cores
+# make demo   the whole experiment on the embedded default, in twelve minutes on two cores
 # make real   a real pretrained model and a list of texts that it knows, in an hour on two cores
 # make check  what a run would do with your own files, before it starts: CONFIG=custom.yaml
 # make test   lint and the whole test suite
