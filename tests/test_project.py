@@ -92,11 +92,10 @@ def test_the_demo_plans_the_whole_grid(tmp_path):
     done = snakemake(copy_project(tmp_path), "-n")
     assert done.returncode == 0, done.stdout
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
-    assert counts["pretrain"] == "6"  # three models, three controls
+    # three models, three controls; two sizes
+    assert counts["pretrain"] == "6"
     assert counts["measure_original"] == "3"
-    assert (
-        counts["unlearn"] == counts["measure_unlearned"] == counts["attack_unlearned"] == "6"
-    )  # and two sizes
+    assert counts["unlearn"] == counts["measure_unlearned"] == counts["attack_unlearned"] == "6"  # and two sizes
     assert counts["attack_original"] == "3"
 
 
