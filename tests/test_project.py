@@ -95,7 +95,7 @@ def test_the_demo_plans_the_whole_grid(tmp_path):
     # three models, three controls; two sizes
     assert counts["pretrain"] == "6"
     assert counts["measure_original"] == "3"
-    assert counts["unlearn"] == counts["measure_unlearned"] == counts["attack_unlearned"] == "6"  # and two sizes
+    assert counts["unlearn"] == counts["measure_unlearned"] == counts["attack_unlearned"] == "6"
     assert counts["attack_original"] == "3"
 
 
