@@ -13,10 +13,11 @@ A file may also hold `RETAIN`, the published term on text to keep (`RetainSettin
 step adds unless the config says otherwise; `RETAIN_KINDS`, if not every kind of that term goes with
 the method; `NEEDS_RETAIN = True`, if the method itself trains on rows to retain;
 `ONE_LENGTH = True`, if it steps on sequences of one length alone; and `ALL_WEIGHTS = True`, if a
-low-rank adapter would not do. For the plan of a run's cost it
-may say `PASSES`, forward passes over the forget set that a step of its own comes to (3 if not said:
-forward and backward; 4 where token statistics are read before slopes go back), and `ROWS_BESIDE`,
-the settings that say how many other rows a step takes; a method that ends has `steps` among them.
+low-rank adapter would not do. A method that ends has `steps` among its settings.
+
+For the plan of a run's cost a file may say `PASSES`, forward passes over the forget set that a step
+of its own comes to (3 if not said: forward and backward; 4 where token statistics are read before
+slopes go back), and `ROWS_BESIDE`, the settings that say how many other rows a step takes.
 
 There is no list to keep: a new file is a new method. The config check reads `Settings` of the
 methods in use before anything runs, so these files import torch for type checkers only, or inside
