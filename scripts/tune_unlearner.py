@@ -26,7 +26,7 @@ from unlearning.jobs.parts import Made, fingerprint
 from unlearning.jobs.sources import sources
 from unlearning.memorization.scoring import ma_and_loss
 from unlearning.models import sharding
-from unlearning.models.loading import device_for, load_model
+from unlearning.models.loading import device_for
 from unlearning.models.lora import attach
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.measurement import MeasurementSettings
@@ -91,10 +91,9 @@ def tried(settings: Settings, arguments: argparse.Namespace, trial: Trial) -> Ma
     background, generator = np.load(arguments.background), np.random.default_rng([seed, size])
     order = generator.permutation(len(background))
     judged, kept = np.split(order, [min(JUDGED_ROWS, len(order) // 2)])
-    model = load_model(arguments.model, device)
+    model = sharding.load(arguments.model, device)
     if shared.lora:
         attach(model, shared.lora, seed)
-    model = sharding.shard(model)
     request = request_of(table, ids, background[np.sort(kept)], shared.retain, limits, seed, device)
     text = torch.from_numpy(background[np.sort(judged)].astype(np.int64)).to(device)
     keys = {"model": arguments.name, "forget_size": size, "seed": seed}

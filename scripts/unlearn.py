@@ -22,7 +22,7 @@ from unlearning.jobs.files import link, read_csv, replacing, write_parquet
 from unlearning.jobs.parts import Made, fingerprint
 from unlearning.jobs.sources import sources
 from unlearning.models import sharding
-from unlearning.models.loading import arithmetic, device_for, load_model, peak_memory_mb
+from unlearning.models.loading import arithmetic, device_for, peak_memory_mb
 from unlearning.models.lora import attach, save_merged
 from unlearning.settings import read_settings, settings_class
 from unlearning.settings.unlearning import UnlearningSettings
@@ -65,9 +65,8 @@ def unlearned(settings: Settings, arguments: argparse.Namespace, cell: Cell) -> 
     device = device_for(arguments.gpus)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    model = load_model(arguments.model, device)
+    model = sharding.load(arguments.model, device)
     adapter = attach(model, settings.lora, seed) if settings.lora else None
-    model = sharding.shard(model)
     ids = forget_set(pd.read_parquet(arguments.forget_sets), size, seed)
     request = request_of(
         read_sequences(arguments.sequences),

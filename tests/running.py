@@ -1,5 +1,6 @@
-"""Running the workflow in a copy of the project, and single scripts without torch."""
+"""Running the workflow in a copy of the project, and single scripts in processes of their own."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +22,19 @@ class Refuse:
 sys.meta_path.insert(0, Refuse)
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+# scripts one after the other: processes of one launcher can meet only once, so they part at the end
+IN_TURN = """
+import json, runpy, sys
+from torch import distributed
+part, distributed.destroy_process_group = distributed.destroy_process_group, lambda group=None: None
+for command in json.load(open(sys.argv[1])):
+    sys.argv = command
+    runpy.run_path(command[0], run_name="__main__")
+if distributed.is_initialized():
+    part()
 """
 
 
@@ -94,3 +108,18 @@ def analyse(script: str, **options: object) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout[-5000:]
+
+
+def launch(folder: Path, launcher: tuple[str, ...], commands: list[list[str]]) -> None:
+    """Run scripts one after the other in each of a launcher's processes; of none, in one alone."""
+    (folder / "in_turn.py").write_text(IN_TURN)
+    (folder / "commands.json").write_text(json.dumps(commands))
+    module = ("-m", *launcher) if launcher else ()
+    paths = {"PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT / 'tests'}"}
+    done = subprocess.run(
+        [sys.executable, *module, folder / "in_turn.py", folder / "commands.json"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | paths,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

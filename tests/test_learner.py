@@ -1,9 +1,6 @@
 """A step on any loss of token statistics, against the same loss over a table of all logits."""
 
 import copy
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +18,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+from running import TORCHRUN, launch
 from unlearning.unlearners import learner as learner_module
 from unlearning.unlearners.learner import Learner
 from unlearning.unlearners.readings import Reading, Reference, Tokens, Views, mean_of
@@ -353,13 +351,12 @@ import sys
 import torch
 from test_learner import LOCAL, rows_of, sequence_level
 from unlearning.models import sharding
-from unlearning.models.loading import load_model
 from unlearning.unlearners.learner import Learner
 from unlearning.unlearners.readings import Reading
 
 folder = sys.argv[1]
 sharding.join(torch.device("cpu"))
-model = sharding.shard(load_model(folder + "/model", torch.device("cpu")))
+model = sharding.load(folder + "/model", torch.device("cpu"))
 learner = Learner(model, 1e-3, micro_batch=2)
 then = learner.remember(rows_of(1))
 at = torch.arange(55).view(5, 11) % 3 == 0
@@ -379,22 +376,25 @@ sharding.leave()
 """
 
 
-@pytest.mark.parametrize("name", ["gpt_neo", "llama_untied"])
-def test_two_processes_step_as_one(name, tmp_path):
-    here = Path(__file__).parent
-    model_of(name).save_pretrained(tmp_path / "model")
-    (tmp_path / "two.py").write_text(TWO)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    for launcher in ([sys.executable], [*torchrun, "--nproc-per-node", "2"]):
-        done = subprocess.run(
-            [*launcher, str(tmp_path / "two.py"), str(tmp_path)],
-            env=os.environ
-            | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{here.parent / 'scripts'}:{here}"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-    (alone, weights), (both, sharded) = (torch.load(tmp_path / f"{n}.pt") for n in (1, 2))
+SHARED = ("gpt_neo", "llama_untied")
+
+
+@pytest.fixture(scope="module")
+def stepped(tmp_path_factory) -> Path:
+    """A folder for each model, in which one process and two have left what they read and made."""
+    home = tmp_path_factory.mktemp("stepped")
+    (home / "two.py").write_text(TWO)
+    for name in SHARED:
+        model_of(name).save_pretrained(home / name / "model")
+    commands = [[str(home / "two.py"), str(home / name)] for name in SHARED]
+    for launcher in ((), TORCHRUN):
+        launch(home, launcher, commands)
+    return home
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_two_processes_step_as_one(stepped, name):
+    (alone, weights), (both, sharded) = (torch.load(stepped / name / f"{n}.pt") for n in (1, 2))
     for view in LOCAL:
         torch.testing.assert_close(both[view], alone[view], rtol=1e-3, atol=1e-4)
     assert weights.keys() == sharded.keys()

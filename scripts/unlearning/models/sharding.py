@@ -1,7 +1,9 @@
 """One model over several processes, a GPU each: weights, gradients and Adam's moments in shards.
 
-Started by `torchrun`, every process calls the same functions in the same order. Selection is made
-from g of the whole forget set, which every process holds, so it does not depend on their number.
+Started by `torchrun` or `accelerate launch`, every process calls the same functions in the same
+order. Selection is made from g of the whole forget set, which every process holds, so it does not
+depend on their number. accelerate does the meeting and the sharding (FSDP2); how precise, and what
+waits in the CPU's memory, the workflow's own settings say, as for one process.
 """
 
 import os
@@ -10,31 +12,37 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import (
+    FullyShardedDataParallelPlugin,
+    fsdp2_prepare_model,
+    gather,
+    reduce,
+)
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 from typing_extensions import override
 
 from unlearning.jobs.parts import Made, Part, Parts, work_through
+from unlearning.models.loading import load_model
 from unlearning.models.readers import LibraryReader
 
 
 def join(device: torch.device) -> None:
-    """Meet the other processes, if torchrun has started several, each with a device of its own."""
-    if processes() > 1 and not dist.is_initialized():
-        if device.type == "cuda":  # each process may see its own device alone
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    """Meet the other processes, if several were started, each with a device of its own."""
+    if processes() > 1:
+        PartialState(cpu=device.type == "cpu")
 
 
 def leave() -> None:
     """Part from the other processes."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    if processes() > 1:
+        PartialState().destroy_process_group()
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def processes() -> int:
@@ -49,8 +57,8 @@ def rank() -> int:
 
 def wait() -> None:
     """Wait until all processes are here."""
-    if dist.is_initialized():
-        dist.barrier()
+    if processes() > 1:
+        PartialState().wait_for_everyone()
 
 
 def work_together(
@@ -73,42 +81,58 @@ def work_together(
     return None if rank() else done
 
 
-def shard(model: PreTrainedModel) -> PreTrainedModel:
-    """Spread a model's parameters over the processes, block by block (FSDP); in place."""
-    if processes() > 1:
-        # it warns of writes into its output; scoring, without gradients, does just that
-        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
-        mesh = init_device_mesh(model.device.type, (processes(),))
-        for part in (*blocks(model), model):
-            fully_shard(part, mesh=mesh)
-    return model
+def load(folder: Path | str, device: torch.device) -> PreTrainedModel:
+    """`load_model`, spread over the processes block by block (FSDP2) where there are several.
+
+    It comes to the CPU first: a model that needs several devices has room on none of them.
+    """
+    if processes() == 1:
+        return load_model(folder, device)
+    model = load_model(folder, torch.device("cpu"))
+    # it warns of writes into its output; scoring, without gradients, does just that
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
+    plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        auto_wrap_policy="transformer_based_wrap",
+        transformer_cls_names_to_wrap=blocks(model),
+        cpu_offload=False,
+    )
+    accelerator = Accelerator(mixed_precision="no", cpu=device.type == "cpu", fsdp_plugin=plugin)
+    accelerator.state.fsdp_plugin = plugin  # which it takes over by itself on GPUs alone
+    return fsdp2_prepare_model(accelerator, model)
 
 
-def blocks(model: PreTrainedModel) -> list[torch.nn.Module]:
-    """The model's layers, as the architecture itself names what must not be split."""
-    names = set(model._no_split_modules or ())
-    return [module for module in model.modules() if type(module).__name__ in names]
+def blocks(model: PreTrainedModel) -> list[str]:
+    """The classes of the model's layers: what the architecture itself says must not be split."""
+    there = {type(module).__name__ for module in model.modules()}
+    return sorted(there & set(model._no_split_modules or ()))
 
 
 def is_sharded(model: PreTrainedModel) -> bool:
-    """Whether `shard` has spread this model."""
+    """Whether `load` has spread this model."""
     return isinstance(model, FSDPModule)
+
+
+def reshard(model: PreTrainedModel) -> None:
+    """Give up what a forward pass gathered, where no backward pass will.
+
+    A step's new weights are not seen by a pass that finds the old ones still there.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def least(value: int, device: torch.device) -> int:
     """The smallest of the processes' values."""
-    if not dist.is_initialized():
+    if processes() == 1:
         return value
-    smallest = torch.tensor(int(value), device=device)
-    dist.all_reduce(smallest, dist.ReduceOp.MIN)
-    return int(smallest)
+    return int(gather(torch.tensor([int(value)], device=device)).min())
 
 
 def add_up(table: Tensor) -> Tensor:
-    """Sum a table over the processes, in place; every one of them then holds all of it."""
-    if dist.is_initialized():
-        dist.all_reduce(table)
-    return table
+    """The sum of a table over the processes; every one of them then holds all of it."""
+    return reduce(table, "sum") if processes() > 1 else table
 
 
 def whole(parameter: Tensor) -> Tensor:
@@ -116,7 +140,7 @@ def whole(parameter: Tensor) -> Tensor:
     return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
 
 
-def share_of(value: Tensor, parameter: Tensor) -> Tensor:
+def split_like(value: Tensor, parameter: Tensor) -> Tensor:
     """What this process holds, of a parameter, of a value that every process has whole."""
     if not isinstance(parameter, DTensor):
         return value
@@ -148,5 +172,5 @@ class ShardedReader(LibraryReader):
     @override
     def whole(self, tokens: Tensor, **options: object) -> object:
         output = super().whole(tokens, **options)
-        self.model.reshard()
+        reshard(self.model)
         return output

@@ -207,7 +207,7 @@ class Learner:
                 whole = sharding.whole(parameter)
                 noise = torch.randn(whole.shape, generator=generator).to(whole.device)
                 mixed = (1 - share) * whole + share * whole.std() * noise
-                shard_of(parameter).copy_(sharding.share_of(mixed, parameter))
+                shard_of(parameter).copy_(sharding.split_like(mixed, parameter))
         self._remembered = None
 
     def _add_terms(self, terms: Iterable[Term]) -> None:
@@ -276,7 +276,7 @@ class Learner:
             else:
                 output = self.model(tokens, use_cache=False, output_hidden_states=every)
         if sharding.is_sharded(self.model) and not torch.is_grad_enabled():
-            self.model.reshard()  # no backward pass will
+            sharding.reshard(self.model)
         if every:
             return output.hidden_states[reading.layer][:, :-1]
         return (output.last_hidden_state if self._splits else output.logits)[:, :-1]
