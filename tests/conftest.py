@@ -45,28 +45,37 @@ def once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
     return folder_of
 
 
-def run_smoke(folder: Path) -> None:
-    """The smoke experiment, undisturbed, in a copy of the project."""
-    done = snakemake(copy_project(folder), "--configfile", SMOKE)
-    assert done.returncode == 0, done.stdout[-5000:]
-
-
-def run_small(folder: Path) -> None:
-    """The small experiment, all its cells in one job, in a copy of the project."""
-    done = snakemake(copy_project(folder), "--configfile", write_small(folder, []))
-    assert done.returncode == 0, done.stdout[-5000:]
+@pytest.fixture(scope="session")
+def trained(once) -> Path:
+    """A folder in which workflows leave the models that they train, for others to take."""
+    return once("trained", Path.mkdir)
 
 
 @pytest.fixture(scope="session")
-def smoke(once) -> Path:
+def smoke(once, trained) -> Path:
     """A copy of the project in which the smoke experiment has run; one file's tests edit it."""
-    return once("smoke", run_smoke)
+
+    def run(folder: Path) -> None:
+        done = snakemake(copy_project(folder), "--configfile", SMOKE, trained=trained)
+        assert done.returncode == 0, done.stdout[-5000:]
+
+    return once("smoke", run)
 
 
 @pytest.fixture(scope="session")
-def small(once) -> Path:
-    """A copy of the project in which the small experiment has run; to be read alone."""
-    return once("small", run_small)
+def small(once, smoke, trained) -> Path:
+    """A copy of the project in which the small experiment has run, as far as its verdicts.
+
+    All its cells are one job; its models are those of the smoke experiment. To be read alone.
+    """
+
+    def run(folder: Path) -> None:
+        config = write_small(copy_project(folder), [])
+        targets = ("results/small/claims.json", "results/small/kept/tiny/all")
+        done = snakemake(folder, *targets, "--configfile", config, trained=trained)
+        assert done.returncode == 0, done.stdout[-5000:]
+
+    return once("small", run)
 
 
 @pytest.fixture(scope="session")

@@ -81,12 +81,21 @@ def environment(*first: Path) -> dict[str, str]:
     return os.environ | {"PATH": ":".join(map(str, folders))}
 
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Run Snakemake to its end in a copy of the project."""
+def snakemake(
+    folder: Path, *arguments: str, trained: Path | None = None
+) -> subprocess.CompletedProcess:
+    """Run Snakemake to its end in a copy of the project.
+
+    Args:
+        folder: the copy.
+        arguments: Snakemake's.
+        trained: folder of trained models, which runs share; none: each trains its own.
+    """
+    shared = {} if trained is None else {"SNAKEMAKE_OUTPUT_CACHE": str(trained)}
     return subprocess.run(
-        ["snakemake", *arguments],
+        ["snakemake", *arguments, *(("--cache", "pretrain") if shared else ())],
         cwd=folder,
-        env=environment(),
+        env=environment() | shared,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -34,10 +34,11 @@ CPU_RULES = dict.fromkeys(
 
 
 @pytest.mark.slow
-def test_one_job_per_cell_gives_the_tables_of_one_job_for_all(small, tmp_path):
+def test_one_job_per_cell_gives_the_tables_of_one_job_for_all(small, trained, tmp_path):
     folder = copy_project(tmp_path)
     config = write_small(folder, ["forget_size", "unlearner", "seed"])
-    done = snakemake(folder, "results/small/claims.json", "--configfile", config)
+    target = "results/small/claims.json"
+    done = snakemake(folder, target, "--configfile", config, trained=trained)
     assert done.returncode == 0, done.stdout[-5000:]
     assert done.stdout.count("rule unlearn:") == 4
     same_results(small / "results/small", folder / "results/small")

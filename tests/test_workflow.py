@@ -14,7 +14,7 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kill_often import leftovers, run_with_kills
-from running import ROOT, SMOKE, copy_project, same_results, snakemake
+from running import ROOT, SMOKE, copy_project, same_results, snakemake, write_small
 from unlearning import attacks
 from unlearning.memorization.rows import tokens_of
 
@@ -301,13 +301,17 @@ def test_a_changed_setting_reruns_what_depends_on_it(smoke, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_tables(smoke, tmp_path):
-    """Kill everything, Snakemake alone or one job, at random moments; `kill_often` does more."""
+def test_a_killed_run_resumes_to_the_same_tables(small, tmp_path):
+    """Kill everything, Snakemake alone or one job, at random moments; `kill_often` does more.
+
+    It trains its own models and goes on to its figures.
+    """
     folder = copy_project(tmp_path)
-    hits = run_with_kills(folder, SMOKE, kills=5, seed=5)
-    same_results(smoke / "results/smoke", folder / "results/smoke")
+    hits = run_with_kills(folder, write_small(folder, []), kills=5, seed=5)
+    same_results(small / "results/small", folder / "results/small")
+    assert (folder / "results/small/index.html").is_file()
     assert max(hits.finished.values()) == 1
-    assert leftovers(folder / "results/smoke") == []
+    assert leftovers(folder / "results/small") == []
     shutil.rmtree(folder)
 
 
@@ -349,34 +353,30 @@ def test_a_second_run_in_the_same_folder_is_refused(smoke, tmp_path):
 # --- trained once for several workflows ------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_a_trained_model_is_shared_between_workflows(tmp_path, monkeypatch):
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(cache))
+def test_a_trained_model_is_shared_between_workflows(smoke, small, trained):
+    [output] = (small / ".snakemake/log").glob("*.log")
+    for role in ("models", "controls"):
+        weights = f"{role}/tiny/model.safetensors"
+        first, again = (run / "results" / run.name / weights for run in (smoke, small))
+        assert first.resolve() == again.resolve()
+        assert trained in again.resolve().parents
+        taken = f"Symlinking output file results/small/{weights} from cache."
+        assert taken in output.read_text()
 
-    def train(name: str, *arguments: str, **training: float) -> tuple[Path, str]:
-        folder = tmp_path / name
-        if not folder.exists():
-            copy_project(folder)
-        config = yaml.safe_load((ROOT / SMOKE).read_text())
-        config["run"] = name
-        config["corpus"]["background_tokens"] = 20_000
+
+def test_what_would_give_other_weights_is_trained_anew(smoke, trained, tmp_path):
+    folder = copy_project(tmp_path)
+
+    def will_train(*arguments: str, **training: float) -> bool:
+        config = yaml.safe_load((ROOT / SMOKE).read_text()) | {"run": "other"}
         config["models"]["tiny"]["pretraining"] |= training
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        model = f"results/{name}/models/tiny"
-        common = ("--configfile", "config.yaml", "--cache", "pretrain", *arguments)
-        done = snakemake(folder, *common, "--", model)
+        (folder / "other.yaml").write_text(yaml.safe_dump(config))
+        model = "results/other/models/tiny"
+        words = ("-n", "--configfile", "other.yaml", *arguments)
+        done = snakemake(folder, model, *words, trained=trained)
         assert done.returncode == 0, done.stdout
-        return folder / model / "model.safetensors", done.stdout
+        return "will be written to global between-workflow cache" in done.stdout
 
-    first, _ = train("first")
-    again, _ = train("again")
-    assert again.resolve() == first.resolve()
-    assert cache in again.resolve().parents
-    assert not (tmp_path / "again/logs/again/pretrain/models/tiny.log").read_text()
-    # each of these would give other weights: they are trained, not taken
-    will_train = "will be written to global between-workflow cache"
-    assert will_train in train("longer", "-n", learning_rate=0.001)[1]
-    assert will_train in train("other_device", "-n", "--resources", "gpu=1")[1]
-    assert will_train not in train("same", "-n")[1]
+    assert not will_train()
+    assert will_train(learning_rate=0.001)
+    assert will_train("--resources", "gpu=1")
