@@ -21,9 +21,14 @@ TABLES = (
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """Files with slow tests first: none of them is left for the end, when one process is alone."""
+    """Files with slow tests first, so that none is left for the end, when one process is alone.
+
+    From the last to the first: the one that makes the shared runs, test_workflow, is the first, and
+    those that read them come when they are made.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    place = {path: -n for n, path in enumerate(sorted({item.path for item in items}))}
+    items.sort(key=lambda item: (item.path not in slow, place[item.path]))
 
 
 @pytest.fixture(scope="session")

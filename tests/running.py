@@ -50,15 +50,21 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-def write_small(folder: Path, split_by: list[str]) -> str:
-    """Write the smoke config cut down to one forget size and two unlearners; its path."""
-    config = yaml.safe_load((folder / SMOKE).read_text())
-    config["run"] = "small"
+def write_small(folder: Path, split_by: list[str], **blocks: object) -> str:
+    """Write the smoke config cut down to one forget size and two unlearners; its path.
+
+    Args:
+        folder: of a copy of the project.
+        split_by: what cuts cells into jobs.
+        blocks: of the config, others than the smoke config's.
+    """
+    config = yaml.safe_load((folder / SMOKE).read_text()) | {"run": "small"} | blocks
     config["forget_sets"] = {"sizes": [4], "seeds": [0, 1]}
     config["unlearners"] = {label: config["unlearners"][label] for label in ("ga", "sga")}
     config["jobs"] = {"split_by": split_by, "keep_checkpoints": True}
-    (folder / "small.yaml").write_text(yaml.safe_dump(config))
-    return "small.yaml"
+    name = f"{config['run']}.yaml"
+    (folder / name).write_text(yaml.safe_dump(config))
+    return name
 
 
 def same_results(left: Path, right: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from packaging.utils import canonicalize_name
 from running import ROOT, copy_project, environment, write_small
 from test_project import LOCK, pins
 
+PIP = (sys.executable, "-m", "pip")
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 
 
@@ -65,7 +67,7 @@ def test_snakemake_makes_and_enters_both_environments(small, tmp_path):
     assert len(made) == len(ENVIRONMENTS) == 2
     for prefix in made:
         listed = subprocess.run(
-            [prefix / "bin/python", "-m", "pip", "list", "--format", "json"],
+            [*PIP, "--python", prefix / "bin/python", "list", "--format", "json"],
             capture_output=True,
             check=True,
         )

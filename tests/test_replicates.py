@@ -3,7 +3,6 @@
 import re
 import sys
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ import yaml
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from kill_often import run_with_kills
 from running import ROOT, SMOKE, copy_project, snakemake
 from synthetic_results import EFFECTS, Effect, Shape, make
 from unlearning.analysis.attack_effects import effects, scored
@@ -380,45 +378,3 @@ def test_the_study_has_five_of_everything(tmp_path):
     expected |= dict.fromkeys(("unlearn", "measure_unlearned", "attack_unlearned"), 5 * 3 * 3)
     expected |= dict.fromkeys(("collect", "make_tables", "judge_claims", "draw_figures"), 1)
     assert {name: int(counts[name]) for name in expected} == expected
-
-
-def write_tiny(folder: Path, run: str, replicates: list[int]) -> str:
-    """Write the smoke config cut down to what shows replicates; its path."""
-    config = yaml.safe_load((folder / SMOKE).read_text())
-    config |= {"run": run, "replicates": replicates, "attack_analysis": {"resamples": 20}}
-    config["corpus"] |= {"background_tokens": 8000, "planted": 12, "unseen": 16, "items": 6}
-    config["forget_sets"] = {"sizes": [4], "seeds": [0, 1]}
-    config["unlearning"]["max_epochs"] = 6
-    config["unlearners"] = {label: config["unlearners"][label] for label in ("ga", "sga")}
-    config["measurement"]["tasks"] = {"town": "choice", "perplexity": "perplexity"}
-    config["attacks"] = {"reference_calibrated": None}
-    config["jobs"] = {"split_by": []}
-    (folder / f"{run}.yaml").write_text(yaml.safe_dump(config))
-    return f"{run}.yaml"
-
-
-@pytest.mark.slow
-def test_two_replicates_run_to_the_end_through_kills(tmp_path):
-    """And the first is what it would be alone, undisturbed, to the last bit."""
-    folder = copy_project(tmp_path)
-    run_with_kills(folder, write_tiny(folder, "two", [0, 1]), kills=2, seed=1)
-    alone = write_tiny(folder, "one", [0])
-    done = snakemake(folder, "--configfile", alone, "--until", "collect")
-    assert done.returncode == 0, done.stdout[-3000:]
-    two, one = folder / "results/two", folder / "results/one"
-    weights = "models/tiny/model.safetensors"
-    first, second = ((two / f"replicate-{n}" / weights).read_bytes() for n in (0, 1))
-    assert first == (one / weights).read_bytes()
-    assert first != second
-    for name in ("memorization", "membership", "utility", "history"):
-        table = pd.read_parquet(two / f"{name}.parquet")
-        assert set(table[REPLICATE]) == {0, 1}
-        own = table[table[REPLICATE] == 0].drop(columns=REPLICATE).reset_index(drop=True)
-        pd.testing.assert_frame_equal(own, pd.read_parquet(one / f"{name}.parquet"))
-    gains = pd.read_csv(two / "tables/gains.csv")
-    assert (gains["n"] <= 2).all()
-    assert set(gains["n_counts"]) == {POOLED, REPLICATES}
-    assert "n counts replicates" in (two / "claims.md").read_text()
-    assert (two / "index.html").is_file()
-    done = snakemake(folder, "--configfile", "two.yaml", "-n")
-    assert "Nothing to be done" in done.stdout

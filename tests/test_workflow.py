@@ -1,9 +1,8 @@
-"""The whole workflow on the smoke config: results, reruns, kills, wrong input."""
+"""The whole workflow on the smoke config: results, reruns, wrong input, shared models."""
 
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from kill_often import leftovers, run_with_kills
-from running import ROOT, SMOKE, copy_project, same_results, snakemake, write_small
+from running import ROOT, SMOKE, copy_project, snakemake
 from unlearning import attacks
 from unlearning.memorization.rows import tokens_of
 
@@ -295,24 +293,6 @@ def test_a_changed_setting_reruns_what_depends_on_it(smoke, tmp_path):
     done = snakemake(smoke, "--configfile", str(tmp_path / "changed.yaml"), "-n")
     assert "analyse_attacks" in rules_in(done.stdout)
     assert not {"unlearn", "measure_unlearned", "pretrain"} & rules_in(done.stdout)
-
-
-# --- kills ------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_tables(small, tmp_path):
-    """Kill everything, Snakemake alone or one job, at random moments; `kill_often` does more.
-
-    It trains its own models and goes on to its figures.
-    """
-    folder = copy_project(tmp_path)
-    hits = run_with_kills(folder, write_small(folder, []), kills=5, seed=5)
-    same_results(small / "results/small", folder / "results/small")
-    assert (folder / "results/small/index.html").is_file()
-    assert max(hits.finished.values()) == 1
-    assert leftovers(folder / "results/small") == []
-    shutil.rmtree(folder)
 
 
 # --- wrong input ------------------------------------------------------------------------------
