@@ -45,6 +45,7 @@ def rules_in(text: str) -> set[str]:
 # --- what is there, and is it right ---------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_memorization_has_its_columns_and_every_cell(results):
     table = pd.read_parquet(results / "memorization.parquet")
     assert table.columns.tolist() == [
