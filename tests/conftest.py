@@ -77,7 +77,7 @@ def small(once, smoke, trained) -> Path:
     def run(folder: Path) -> None:
         config = write_small(copy_project(folder), [])
         targets = ("results/small/claims.json", "results/small/kept/tiny/all")
-        done = snakemake(folder, *targets, "--configfile", config, trained=trained)
+        done = snakemake(folder, *targets, "--configfile", config, trained=trained, warm=True)
         assert done.returncode == 0, done.stdout[-5000:]
 
     return once("small", run)

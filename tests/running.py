@@ -1,10 +1,14 @@
 """Running the workflow in a copy of the project, and single scripts in processes of their own."""
 
+import atexit
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +17,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "rules", "scripts", "config", "envs", "profiles", "report", "tests/config")
 SMOKE = "tests/config/smoke.yaml"
+# each kind: of all sequences, of a forget set, made of others' rows
+SMALL_ATTACKS = ("reference_calibrated", "sampling", "relearning", "token_level_attacker")
 WITHOUT_TORCH = """
 import runpy, sys
 class Refuse:
@@ -51,7 +57,7 @@ def copy_project(folder: Path) -> Path:
 
 
 def write_small(folder: Path, split_by: list[str], **blocks: object) -> str:
-    """Write the smoke config cut down to one forget size and two unlearners; its path.
+    """Write the smoke config cut down to one forget size, two unlearners, few attacks; its path.
 
     Args:
         folder: of a copy of the project.
@@ -61,6 +67,7 @@ def write_small(folder: Path, split_by: list[str], **blocks: object) -> str:
     config = yaml.safe_load((folder / SMOKE).read_text()) | {"run": "small"} | blocks
     config["forget_sets"] = {"sizes": [4], "seeds": [0, 1]}
     config["unlearners"] = {label: config["unlearners"][label] for label in ("ga", "sga")}
+    config["attacks"] = {name: config["attacks"][name] for name in SMALL_ATTACKS}
     config["jobs"] = {"split_by": split_by, "keep_checkpoints": True}
     name = f"{config['run']}.yaml"
     (folder / name).write_text(yaml.safe_dump(config))
@@ -87,8 +94,25 @@ def environment(*first: Path) -> dict[str, str]:
     return os.environ | {"PATH": ":".join(map(str, folders))}
 
 
+@cache
+def warm_python() -> dict[str, str]:
+    """What makes `python` the double that forks jobs; the process they come from ends with ours."""
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))
+    double = ROOT / "tests/doubles/warm"
+    server = subprocess.Popen(
+        [sys.executable, double / "server.py", folder / "door"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+    )
+    atexit.register(shutil.rmtree, folder)
+    atexit.register(server.kill)
+    while not (folder / "door").exists():
+        assert server.poll() is None, "it could not load what jobs import"
+        time.sleep(0.1)
+    return environment(double) | {"WARM_PYTHON": str(folder / "door")}
+
+
 def snakemake(
-    folder: Path, *arguments: str, trained: Path | None = None
+    folder: Path, *arguments: str, trained: Path | None = None, warm: bool = False
 ) -> subprocess.CompletedProcess:
     """Run Snakemake to its end in a copy of the project.
 
@@ -96,12 +120,14 @@ def snakemake(
         folder: the copy.
         arguments: Snakemake's.
         trained: folder of trained models, which runs share; none: each trains its own.
+        warm: fork the jobs on models from a process that has loaded torch. The smoke experiment
+            starts each of them as users do.
     """
     shared = {} if trained is None else {"SNAKEMAKE_OUTPUT_CACHE": str(trained)}
     return subprocess.run(
         ["snakemake", *arguments, *(("--cache", "pretrain") if shared else ())],
         cwd=folder,
-        env=environment() | shared,
+        env=(warm_python() if warm else environment()) | shared,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

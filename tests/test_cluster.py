@@ -38,7 +38,7 @@ def test_one_job_per_cell_gives_the_tables_of_one_job_for_all(small, trained, tm
     folder = copy_project(tmp_path)
     config = write_small(folder, ["forget_size", "unlearner", "seed"])
     target = "results/small/claims.json"
-    done = snakemake(folder, target, "--configfile", config, trained=trained)
+    done = snakemake(folder, target, "--configfile", config, trained=trained, warm=True)
     assert done.returncode == 0, done.stdout[-5000:]
     assert done.stdout.count("rule unlearn:") == 4
     same_results(small / "results/small", folder / "results/small")

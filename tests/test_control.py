@@ -69,7 +69,7 @@ def test_an_audit_of_a_model_as_it_is_beside_its_control(folder, tmp_path):  # n
     config["attacks"] = {"reference_calibrated": {}, "sampling": {}}
     config["attack_analysis"] = {"resamples": 20}
     (project / "custom.yaml").write_text(yaml.safe_dump(config))
-    done = snakemake(project, "--configfile", "custom.yaml")
+    done = snakemake(project, "--configfile", "custom.yaml", warm=True)
     logs = "".join(path.read_text() for path in (project / "logs").rglob("*.log"))
     assert done.returncode == 0, done.stdout[-3000:] + logs[-3000:]
     results = project / "results/custom"

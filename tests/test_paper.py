@@ -54,12 +54,12 @@ def project(tmp_path_factory) -> Path:
     config["forget_sets"] = {"sizes": [2], "seeds": [0]}
     config["unlearners"] = {name: config["unlearners"][name] for name in ("ga", "sga")}
     config["unlearning"] |= {"max_epochs": 3, "learning_rate": 0.01}
-    config["measurement"]["limit"] = 2
+    config["measurement"] |= {"limit": 2, "el": ["forget"]}
     config["attacks"] = {"neighbour": {"rewrites": 1}, "sampling": {}, "learned_attacker": {}}
     config["attack_analysis"] = {"resamples": 20}
     config["jobs"]["split_by"] = []
     (folder / "paper.yaml").write_text(yaml.safe_dump(config))
-    done = snakemake(folder, "--configfile", "paper.yaml")
+    done = snakemake(folder, "--configfile", "paper.yaml", warm=True)
     assert done.returncode == 0, done.stdout[-5000:]
     return folder
 
