@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.state import AcceleratorState
 from accelerate.utils import (
     FullyShardedDataParallelPlugin,
     fsdp2_prepare_model,
@@ -42,7 +41,6 @@ def leave() -> None:
     """Part from the other processes."""
     if processes() > 1:
         PartialState().destroy_process_group()
-        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def processes() -> int:
