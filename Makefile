@@ -40,7 +40,8 @@ real/forget.jsonl: $(wildcard examples/real/*.py examples/real/texts/*)
 
 test: $(READY) lint
 	# one thread each: two threads on a shared core cost up to ten times the time
-	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slurm"
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 12 \
+	  -m "not slurm"
 
 # root and apt: it installs Debian's slurm-wlm and munge where they are missing
 test-slurm: $(READY)
