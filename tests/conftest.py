@@ -27,8 +27,7 @@ def pytest_collection_modifyitems(items) -> None:
     those that read them come when they are made.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    place = {path: -n for n, path in enumerate(sorted({item.path for item in items}))}
-    items.sort(key=lambda item: (item.path not in slow, place[item.path]))
+    items.sort(key=lambda item: (item.path in slow, item.path), reverse=True)
 
 
 @pytest.fixture(scope="session")

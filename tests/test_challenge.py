@@ -436,13 +436,11 @@ def test_each_choice_is_scored_as_by_plain_loops(name, model, tmp_path):
 
 
 @needs_samples
-@pytest.mark.parametrize(
-    ("name", "count"), [("lambada", 4), ("wizard_of_internet", 3), ("pile", 2)]
-)
-def test_other_kinds_are_scored_as_by_plain_loops(name, count, model, tmp_path):
+@pytest.mark.parametrize("name", ["lambada", "wizard_of_internet", "pile"])
+def test_other_kinds_are_scored_as_by_plain_loops(name, model, tmp_path):
     tokenizer = read_tokenizer(MIRROR)
-    rows = read_rows(name, MIRROR)[:count]
-    assert [row["text"] for row in rows] == [row["text"] for row in raw(name)[:count]]
+    rows = read_rows(name, MIRROR)[:4]
+    assert [row["text"] for row in rows] == [row["text"] for row in raw(name)[:4]]
     items = items_of(name, rows)
     got = engine(name, rows, model, tokenizer, tmp_path)
     score = {"lambada": reference_suite.last_word, "pile": reference_suite.text}

@@ -16,8 +16,8 @@ from unlearning.unlearners.driver import StopRule
 from unlearning.unlearners.request import Request
 from unlearning.unlearners.selective_gradient_ascent import select
 
-LENGTHS = range(8, 201)
-"""Tokens of a sequence, up to the paper's 200; g moves in steps of one less."""
+LENGTHS = range(8, 257)
+"""Tokens of a sequence; g moves in steps of one less."""
 
 
 def request(threshold: float = 1.0, band: Band = Band(0.0, 1.0)) -> Request:
